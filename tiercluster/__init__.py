@@ -1,0 +1,1 @@
+"""A distributed cluster cache with replicated tier failover."""

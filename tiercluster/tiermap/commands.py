@@ -1,0 +1,149 @@
+"""The commands that change the tier map: absolute, conditional, idempotent.
+
+Each carries a unique ``id``, its proposer ``by`` and the proposer's wall clock ``time`` (evidence,
+never input). Applied again, or too late for its condition, a command changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .types import Evidence, Tier, TierRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """What every command carries."""
+
+    id: str
+    by: str
+    time: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeJoined(Envelope):
+    """A node (re)starts or comes back after it was voted out. Conditional: the map's incarnation
+    of the node is ``expected`` ("" when unknown). Bumps the generation of hot and warm, and of
+    cold unless ``keep_cold`` and the node was never DOWN since that incarnation."""
+
+    node: str
+    cluster: str  # becomes the cluster's id if it has none yet; otherwise must match
+    address: str
+    raft: str = ""
+    weight: float = 1.0
+    expected: str = ""
+    incarnation: str
+    keep_cold: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStopped(Envelope):
+    """A clean stop, proposed by the node itself once it no longer serves."""
+
+    node: str
+    incarnation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportUnreachable(Envelope):
+    """``by`` has not heard from ``node`` for the detector's timeout. A majority of the other
+    members that are UP makes it DOWN."""
+
+    node: str
+    incarnation: str
+    evidence: Evidence = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportReachable(Envelope):
+    """``by`` withdraws its report."""
+
+    node: str
+    incarnation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoveNode(Envelope):
+    """An operator takes a node out for good (LEFT). Refused while it is UP unless ``force``."""
+
+    node: str
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierFailed(Envelope):
+    """The tier's own node has stopped using it. Conditional on ``generation``; guarded."""
+
+    ref: TierRef
+    generation: int
+    reason: str
+    evidence: Evidence = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierRecovering(Envelope):
+    """The first probe after the hold-down succeeded."""
+
+    ref: TierRef
+    generation: int
+    evidence: Evidence = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierRecovered(Envelope):
+    """Enough probes over a stable time. The generation goes up in the same step, unless the node
+    can prove that it forgot nothing (``keep``)."""
+
+    ref: TierRef
+    generation: int
+    keep: bool = False
+    evidence: Evidence = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drain(Envelope):
+    """An operator takes tiers of one node out of service. Guarded unless ``force``."""
+
+    node: str
+    tiers: tuple[Tier, ...]
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drained(Envelope):
+    """The node has moved what it could and has stopped reading from these tiers."""
+
+    node: str
+    tiers: tuple[Tier, ...]
+    incarnation: str
+    evidence: Evidence = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restore(Envelope):
+    """An operator puts tiers back: a drain is cleared (the generation goes up: the medium may be
+    another one), a latched or DOWN tier is probed anew. Health becomes RECOVERING."""
+
+    node: str
+    tiers: tuple[Tier, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Barrier(Envelope):
+    """Changes nothing; that it was applied proves that this member is up to date."""
+
+
+Command = (
+    NodeJoined
+    | NodeStopped
+    | ReportUnreachable
+    | ReportReachable
+    | RemoveNode
+    | TierFailed
+    | TierRecovering
+    | TierRecovered
+    | Drain
+    | Drained
+    | Restore
+    | Barrier
+)
