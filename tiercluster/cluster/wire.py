@@ -1,0 +1,584 @@
+"""The messages that clients and nodes exchange, and their codec.
+
+A message is two frames, ``[header, body]``. The header is one cbor2 array; the body is all values
+of the message, one after the other, so that a hundred values cost one frame. A request's header is
+
+    [VERSION, kind, rid, map_version, deadline_ms, client, retry, fields]
+
+and a reply's (kind + REPLY)
+
+    [VERSION, kind, rid, map_version, clock_ms, status, fields]
+
+``deadline_ms`` and ``clock_ms`` are on the answering node's monotonic clock (0: no deadline).
+``client`` names the sender for life (8 random bytes) and with ``rid`` names a write, so that a
+retry (``retry``) is never applied twice. All decoders treat bytes as hostile: they check sizes and
+counts first and raise WireError, nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from enum import IntEnum
+from typing import Any, ClassVar, NamedTuple
+
+import cbor2
+
+VERSION = 1
+REPLY = 128
+
+MAX_HEADER_BYTES = 4 * 2**20
+MAX_BODY_BYTES = 64 * 2**20
+MAX_KEYS = 10_000  # a message
+MAX_KEY_BYTES = 1024  # as the user writes it, after UTF-8
+MAX_NAMESPACE_BYTES = 200
+MAX_WIRE_KEY_BYTES = 1 + MAX_NAMESPACE_BYTES + MAX_KEY_BYTES
+MAX_VALUE_BYTES = 8 * 2**20
+MAX_SCAN_PAGE = 1000
+CLIENT_ID_BYTES = 8
+
+
+class WireError(ValueError):
+    """Bytes that are no message of this protocol."""
+
+
+class Kind(IntEnum):
+    GET = 1
+    STORE = 2
+    DELETE = 3
+    INCR = 4
+    TOUCH = 5
+    PEEK = 6
+    SCAN = 7
+    DELETE_PREFIX = 8
+    HELLO = 20
+    SUBSCRIBE = 21
+    MAP_PUSH = 22  # a reply that nobody asked for: rid 0
+    PROPOSE = 23
+    STATUS = 24
+    EVENTS = 25
+    FAULT = 26
+    PROBE = 27
+    PEER_PING = 40
+    COLD_PUT = 41
+    COLD_GET = 42
+    COLD_DROP = 43
+
+
+class Status(IntEnum):
+    OK = 0
+    STALE_MAP = 1  # not applied; fields: StaleMap
+    RETRY = 2  # not applied: no lease, settling, or not ready; try again in a moment
+    SHED = 3  # not applied: a bounded queue is full
+    DEADLINE = 4  # not applied: came too late
+    BAD_REQUEST = 5  # fields: Refusal, as for all below
+    REFUSED = 6
+    NO_QUORUM = 7
+    UNKNOWN_REF = 8
+    UNKNOWN_OUTCOME = 9  # may have been applied
+    FORBIDDEN = 10
+    READ_ONLY = 11  # not applied: quorum lost and on_quorum_loss = read_only
+
+
+class Mode(IntEnum):
+    SET = 0
+    ADD = 1
+    REPLACE = 2
+    CAS = 3
+
+
+class Place(IntEnum):
+    """Where a value was found."""
+
+    HOT = 0
+    WARM = 1
+    COLD = 2
+    REMOTE = 3  # the cold tier of another node, which stands in for the owner's
+
+
+def wire_key(namespace: bytes, key: bytes) -> bytes:
+    """A key with its namespace, unambiguous for any bytes in either."""
+    return bytes((len(namespace),)) + namespace + key
+
+
+# --- fields -------------------------------------------------------------------------------------
+# One frozen class for each kind and direction. `shape` names the check for each field; codes:
+# i int, f float, b bool, s str, y bytes, k key, ? optional, * a tuple of at most MAX_KEYS.
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    keys: tuple[bytes, ...]
+    meta: bool = False
+    shape: ClassVar[str] = "k* b"
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Values stand in the body; ``ttls`` has one element for all keys or one a key; None: never
+    expires; ``versions`` only for CAS."""
+
+    mode: int
+    keys: tuple[bytes, ...]
+    sizes: tuple[int, ...]
+    flags: tuple[int, ...]
+    ttls: tuple[float | None, ...]
+    versions: tuple[int, ...] = ()
+    shape: ClassVar[str] = "i k* i* i* f?* i*"
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    keys: tuple[bytes, ...]
+    version: int | None = None
+    shape: ClassVar[str] = "k* i?"
+
+
+@dataclass(frozen=True, slots=True)
+class Incr:
+    """``keep_ttl``: an existing entry keeps the time it has left."""
+
+    key: bytes
+    delta: int
+    initial: int | None
+    ttl: float | None
+    keep_ttl: bool = True
+    shape: ClassVar[str] = "k i i? f? b"
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    keys: tuple[bytes, ...]
+    ttl: float | None
+    shape: ClassVar[str] = "k* f?"
+
+
+@dataclass(frozen=True, slots=True)
+class Peek:
+    keys: tuple[bytes, ...]
+    shape: ClassVar[str] = "k*"
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """A page of keys with this wire prefix, from bucket ``cursor`` on."""
+
+    prefix: bytes
+    cursor: int
+    limit: int
+    shape: ClassVar[str] = "y i i"
+
+
+@dataclass(frozen=True, slots=True)
+class DeletePrefix:
+    prefix: bytes
+    cursor: int
+    shape: ClassVar[str] = "y i"
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    oldest: int = VERSION
+    newest: int = VERSION
+    shape: ClassVar[str] = "i i"
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """Push map changes to this connection from ``version`` on; renewed every few seconds."""
+
+    version: int
+    shape: ClassVar[str] = "i"
+
+
+@dataclass(frozen=True, slots=True)
+class Propose:
+    """A tier-map command (tiermap.codec); answered when it is applied here."""
+
+    command: bytes
+    shape: ClassVar[str] = "y"
+
+
+@dataclass(frozen=True, slots=True)
+class StatusQuery:
+    shape: ClassVar[str] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EventsQuery:
+    since: int
+    shape: ClassVar[str] = "i"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Fault injection in a tier's own I/O path; ``kind`` "" clears."""
+
+    tier: str
+    kind: str
+    ms: float
+    rate: float
+    shape: ClassVar[str] = "s s f f"
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    tier: str
+    shape: ClassVar[str] = "s"
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """``sent_ms`` is on the sender's clock and comes back in the Pong; ``map_version`` is what the
+    sender's shard has applied."""
+
+    node: str
+    incarnation: str
+    sent_ms: int
+    map_version: int
+    digest: str
+    leaving: bool
+    shape: ClassVar[str] = "s s i i s b"
+
+
+@dataclass(frozen=True, slots=True)
+class ColdPut:
+    """Store for another node whose cold tier is out; ``outage`` is "ref@generation"."""
+
+    outage: str
+    key: bytes
+    version: int
+    flags: int
+    ttl: float | None
+    shape: ClassVar[str] = "s k i i f?"
+
+
+@dataclass(frozen=True, slots=True)
+class ColdGet:
+    outage: str
+    key: bytes
+    version: int
+    shape: ClassVar[str] = "s k i"
+
+
+@dataclass(frozen=True, slots=True)
+class ColdDrop:
+    """Forget everything stored for outages of this ref (``key`` empty), or one key."""
+
+    outage: str
+    key: bytes
+    shape: ClassVar[str] = "s y"
+
+
+# replies
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """Sizes of the values in the body, in the order of the keys asked; -1 is a miss. The last
+    three are empty unless ``meta`` was asked; ttl None: never expires."""
+
+    sizes: tuple[int, ...]
+    flags: tuple[int, ...]
+    versions: tuple[int, ...] = ()
+    ttls: tuple[float | None, ...] = ()
+    places: tuple[int, ...] = ()
+    shape: ClassVar[str] = "i* i* i* f?* i*"
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Per key the version now stored, or 0 where it was not."""
+
+    versions: tuple[int, ...]
+    shape: ClassVar[str] = "i*"
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """Per key whether it was there (delete, touch)."""
+
+    found: tuple[bool, ...]
+    shape: ClassVar[str] = "b*"
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """``found`` False: absent and no initial given; ``integer`` False: the value is no integer."""
+
+    found: bool
+    integer: bool
+    value: int
+    version: int
+    shape: ClassVar[str] = "b b i i"
+
+
+@dataclass(frozen=True, slots=True)
+class Peeked:
+    """Per key its version (0: absent) and the seconds left (None: never expires)."""
+
+    versions: tuple[int, ...]
+    ttls: tuple[float | None, ...]
+    shape: ClassVar[str] = "i* f?*"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Keys of a scan; ``cursor`` -1: the end."""
+
+    keys: tuple[bytes, ...]
+    cursor: int
+    shape: ClassVar[str] = "k* i"
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    count: int
+    cursor: int
+    shape: ClassVar[str] = "i i"
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """``map`` is a snapshot (tiermap.codec)."""
+
+    node: str
+    incarnation: str
+    protocol: int
+    map: bytes
+    shape: ClassVar[str] = "s s i y"
+
+
+@dataclass(frozen=True, slots=True)
+class MapUpdate:
+    """A snapshot, or the difference from ``base`` (0: snapshot)."""
+
+    base: int
+    data: bytes
+    shape: ClassVar[str] = "i y"
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The outcome of a Propose: an OutcomeCode, the reason, the version."""
+
+    code: str
+    reason: str
+    version: int
+    shape: ClassVar[str] = "s s i"
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A cbor2 map of plain values: what `status` shows of this node, or of one probe."""
+
+    data: bytes
+    shape: ClassVar[str] = "y"
+
+
+@dataclass(frozen=True, slots=True)
+class EventList:
+    events: tuple[bytes, ...]
+    shape: ClassVar[str] = "y*"
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    node: str
+    incarnation: str
+    sent_ms: int
+    map_version: int
+    digest: str
+    grant: bool
+    shape: ClassVar[str] = "s s i i s b"
+
+
+@dataclass(frozen=True, slots=True)
+class ColdValue:
+    """The value is the body; ``found`` False: not here."""
+
+    found: bool
+    flags: int
+    shape: ClassVar[str] = "b i"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    text: str
+    shape: ClassVar[str] = "s"
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    shape: ClassVar[str] = ""
+
+
+Fields = (
+    Get | Store | Delete | Incr | Touch | Peek | Scan | DeletePrefix | Hello | Subscribe | Propose
+    | StatusQuery | EventsQuery | Fault | Probe | Ping | ColdPut | ColdGet | ColdDrop
+)  # fmt: skip
+Result = (
+    Values | Stored | Flags | Counter | Peeked | Page | Count | Welcome | MapUpdate | Decided
+    | Report | EventList | Pong | ColdValue | Refusal | Ack
+)  # fmt: skip
+
+ASKED: dict[Kind, type[Fields]] = {
+    Kind.GET: Get, Kind.STORE: Store, Kind.DELETE: Delete, Kind.INCR: Incr, Kind.TOUCH: Touch,
+    Kind.PEEK: Peek, Kind.SCAN: Scan, Kind.DELETE_PREFIX: DeletePrefix, Kind.HELLO: Hello,
+    Kind.SUBSCRIBE: Subscribe, Kind.PROPOSE: Propose, Kind.STATUS: StatusQuery,
+    Kind.EVENTS: EventsQuery, Kind.FAULT: Fault, Kind.PROBE: Probe, Kind.PEER_PING: Ping,
+    Kind.COLD_PUT: ColdPut, Kind.COLD_GET: ColdGet, Kind.COLD_DROP: ColdDrop,
+}  # fmt: skip
+ANSWERED: dict[Kind, type[Result]] = {
+    Kind.GET: Values, Kind.STORE: Stored, Kind.DELETE: Flags, Kind.INCR: Counter,
+    Kind.TOUCH: Flags, Kind.PEEK: Peeked, Kind.SCAN: Page, Kind.DELETE_PREFIX: Count,
+    Kind.HELLO: Welcome, Kind.SUBSCRIBE: MapUpdate, Kind.MAP_PUSH: MapUpdate,
+    Kind.PROPOSE: Decided, Kind.STATUS: Report, Kind.EVENTS: EventList, Kind.FAULT: Ack,
+    Kind.PROBE: Report, Kind.PEER_PING: Pong, Kind.COLD_PUT: Ack, Kind.COLD_GET: ColdValue,
+    Kind.COLD_DROP: Ack,
+}  # fmt: skip
+
+
+class Request(NamedTuple):
+    kind: Kind
+    rid: int
+    map_version: int
+    deadline_ms: int
+    client: bytes
+    retry: bool
+    fields: Fields
+    body: bytes = b""
+
+
+class Reply(NamedTuple):
+    """``fields`` is what ANSWERED names if the status is OK, MapUpdate for STALE_MAP, else
+    Refusal."""
+
+    kind: Kind
+    rid: int
+    map_version: int
+    clock_ms: int
+    status: Status
+    fields: Result
+    body: bytes = b""
+
+
+_CODES: dict[str, tuple[type, ...]] = {
+    "i": (int,), "f": (float, int), "b": (bool,), "s": (str,), "y": (bytes,), "k": (bytes,),
+}  # fmt: skip
+_NONE = type(None)
+
+
+def _check_one(value: Any, types: tuple[type, ...], is_key: bool) -> None:
+    if type(value) not in types:
+        raise WireError(f"a field is {type(value).__name__}, not {types[0].__name__}")
+    if is_key and not 1 < len(value) <= MAX_WIRE_KEY_BYTES:
+        raise WireError(f"a key of {len(value)} bytes")
+
+
+def _checked(value: Any, code: str) -> Any:
+    types = _CODES[code[0]] + ((_NONE,) if "?" in code else ())
+    if "*" not in code:
+        _check_one(value, types, code[0] == "k")
+        return value
+    if type(value) is not list or len(value) > MAX_KEYS:
+        raise WireError("a field is no list, or too long")
+    kinds = set(map(type, value))
+    if not kinds.issubset(types):
+        raise WireError(f"a list of {code} holds something else")
+    if code[0] == "k" and value:
+        sizes = set(map(len, value))
+        if min(sizes) < 2 or max(sizes) > MAX_WIRE_KEY_BYTES:
+            raise WireError("a key is empty or too long")
+    return tuple(value)
+
+
+def _build(cls: type[Any], values: Any) -> Any:
+    codes = cls.shape.split()
+    if type(values) is not list or len(values) != len(codes):
+        raise WireError(f"{cls.__name__} takes {len(codes)} fields")
+    return cls(*map(_checked, values, codes))
+
+
+_NAMES: dict[type, tuple[str, ...]] = {
+    cls: tuple(f.name for f in fields(cls))
+    for cls in (*ASKED.values(), *ANSWERED.values(), Refusal)
+}
+
+
+def _flat(value: Fields | Result) -> list[Any]:
+    return [getattr(value, name) for name in _NAMES[type(value)]]
+
+
+def encode_request(r: Request) -> list[bytes]:
+    head = [VERSION, int(r.kind), r.rid, r.map_version, r.deadline_ms, r.client, r.retry]
+    return [cbor2.dumps([*head, _flat(r.fields)]), r.body]
+
+
+def encode_reply(r: Reply) -> list[bytes]:
+    head = [VERSION, int(r.kind) + REPLY, r.rid, r.map_version, r.clock_ms, int(r.status)]
+    return [cbor2.dumps([*head, _flat(r.fields)]), r.body]
+
+
+def _header(frames: Sequence[bytes], length: int) -> list[Any]:
+    if len(frames) != 2:
+        raise WireError(f"{len(frames)} frames instead of 2")
+    if len(frames[0]) > MAX_HEADER_BYTES or len(frames[1]) > MAX_BODY_BYTES:
+        raise WireError("a frame above the limit")
+    try:
+        header = cbor2.loads(frames[0])
+    except (ValueError, EOFError, TypeError, OverflowError, MemoryError, RecursionError) as error:
+        raise WireError(f"no cbor2: {error}") from None
+    if type(header) is not list or len(header) != length or header[0] != VERSION:
+        raise WireError(f"no header of protocol version {VERSION}")
+    return header
+
+
+def _integers(*values: Any) -> None:
+    for value in values:
+        if type(value) is not int or not 0 <= value < 2**63:
+            raise WireError("a header field is no integer in range")
+
+
+def decode_request(frames: Sequence[bytes]) -> Request:
+    """Two frames to a Request; WireError for anything else."""
+    _, kind, rid, version, deadline, client, retry, values = _header(frames, 8)
+    _integers(kind, rid, version, deadline)
+    if type(client) is not bytes or len(client) != CLIENT_ID_BYTES or type(retry) is not bool:
+        raise WireError("no client id")
+    try:
+        cls = ASKED[Kind(kind)]
+    except (ValueError, KeyError):
+        raise WireError(f"no request of kind {kind}") from None
+    fields_ = _build(cls, values)
+    if type(fields_) is Store:
+        _check_store(fields_, len(frames[1]))
+    return Request(Kind(kind), rid, version, deadline, client, retry, fields_, bytes(frames[1]))
+
+
+def _check_store(s: Store, body: int) -> None:
+    n = len(s.keys)
+    if len(s.sizes) != n or len(s.flags) != n or len(s.ttls) not in (1, n):
+        raise WireError("a store whose lists differ in length")
+    if any(not 0 <= size <= MAX_VALUE_BYTES for size in s.sizes) or sum(s.sizes) != body:
+        raise WireError("a store whose sizes do not match its body")
+    if any(not 0 <= flag < 256 for flag in s.flags):
+        raise WireError("flags are one byte")
+    if s.mode not in (0, 1, 2, 3) or len(s.versions) != (n if s.mode == Mode.CAS else 0):
+        raise WireError("a store of no known mode, or without its versions")
+
+
+def decode_reply(frames: Sequence[bytes]) -> Reply:
+    """Two frames to a Reply; WireError for anything else."""
+    _, kind, rid, version, clock, status, values = _header(frames, 7)
+    _integers(kind, rid, version, clock, status)
+    try:
+        kind, status = Kind(kind - REPLY), Status(status)
+        cls: type[Any] = ANSWERED[kind]
+    except (ValueError, KeyError):
+        raise WireError(f"no reply of kind {kind}, status {status}") from None
+    if status is Status.STALE_MAP:
+        cls = MapUpdate
+    elif status is not Status.OK:
+        cls = Refusal
+    return Reply(kind, rid, version, clock, status, _build(cls, values), bytes(frames[1]))
