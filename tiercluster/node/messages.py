@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..cluster.wire import Request, Result, Status
-from ..tiermap.types import Evidence, MapState, Tier
+from tiercluster.cluster.wire import Request, Result, Status
+from tiercluster.tiermap.types import Evidence, MapState, Tier
 from .failures import Failure, FailureKind
 
 # --- shard -> cold ------------------------------------------------------------------------------
