@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from tiercluster.cluster.wire import Request, Result, Status
 from tiercluster.tiermap.types import Evidence, MapState, Tier
+
 from .failures import Failure, FailureKind
 
 # --- shard -> cold ------------------------------------------------------------------------------
