@@ -24,7 +24,8 @@ class Envelope:
 class NodeJoined(Envelope):
     """A node (re)starts or comes back after it was voted out. Conditional: the map's incarnation
     of the node is ``expected`` ("" when unknown). Bumps the generation of hot and warm, and of
-    cold unless ``keep_cold`` and the node was never DOWN since that incarnation."""
+    cold unless ``keep_cold`` and the node was never DOWN since that incarnation, or nobody served
+    while it was (a cluster of one that stopped cleanly keeps its cold tier)."""
 
     node: str
     cluster: str  # becomes the cluster's id if it has none yet; otherwise must match
@@ -47,10 +48,13 @@ class NodeStopped(Envelope):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportUnreachable(Envelope):
     """``by`` has not heard from ``node`` for the detector's timeout. A majority of the other
-    members that are UP makes it DOWN."""
+    members that are UP makes it DOWN. ``by_incarnation`` is the reporter's own: a report that was
+    still under way when the reporter came back with a new one does not count. "" skips the check.
+    """
 
     node: str
     incarnation: str
+    by_incarnation: str = ""
     evidence: Evidence = ()
 
 
