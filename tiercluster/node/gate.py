@@ -1,0 +1,87 @@
+"""May this data request be handled now? Deadline, lease, map version and ownership of its keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tiercluster.cluster.ring import slot_of
+from tiercluster.cluster.wire import Incr, Kind, Request, Status
+
+from .lease import Lease, LeaseState
+from .ownership import Ownership, SlotState
+
+WRITES = frozenset({Kind.STORE, Kind.DELETE, Kind.INCR, Kind.TOUCH, Kind.DELETE_PREFIX})
+DATA = WRITES | {Kind.GET, Kind.PEEK, Kind.SCAN}
+_WHOLE_NODE = frozenset({Kind.SCAN, Kind.DELETE_PREFIX})
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    status: Status
+    text: str
+
+
+PASS = Verdict(Status.OK, "")
+_LATE = Verdict(Status.DEADLINE, "the request came after its deadline")
+_CLOSED = Verdict(Status.RETRY, "this node is not serving (starting, stopping, or voted out)")
+_NO_LEASE = Verdict(Status.RETRY, "this node has no lease from its peers at the moment")
+_BEHIND = Verdict(Status.RETRY, "this node has not applied that map yet")
+_SETTLING = Verdict(Status.RETRY, "this node takes these keys over and waits for its peers")
+_STALE = Verdict(Status.STALE_MAP, "these keys have another owner in the newer map")
+_FENCED = Verdict(Status.RETRY, "quorum is lost and on_quorum_loss is fence")
+_READ_ONLY = Verdict(Status.READ_ONLY, "quorum is lost and on_quorum_loss is read_only")
+
+
+class Gate:
+    """Asked once for each data request; a batch is let through whole or not at all."""
+
+    def __init__(self, ownership: Ownership, lease: Lease, on_quorum_loss: str) -> None:
+        self._ownership = ownership
+        self._lease = lease
+        self._on_quorum_loss = on_quorum_loss
+        self.open = False  # the shell opens it when this incarnation may serve
+        self.map_version = 0
+
+    def check(self, request: Request, now: float) -> Verdict:
+        """PASS, or the status to answer with; nothing has been applied then."""
+        if request.deadline_ms and now * 1000 > request.deadline_ms:
+            return _LATE
+        if not self.open:
+            return _CLOSED
+        if now >= self._lease.held_until:
+            refusal = self._without_lease(request, now)
+            if refusal is not None:
+                return refusal
+        if request.map_version > self.map_version:
+            return _BEHIND
+        if request.kind in _WHOLE_NODE:
+            return PASS if self._ownership.is_settled else _SETTLING
+        return self._check_keys(request)
+
+    def _without_lease(self, request: Request, now: float) -> Verdict | None:
+        if self._lease.state(now) is not LeaseState.MINORITY:
+            return _NO_LEASE
+        if self._on_quorum_loss == "fence":
+            return _FENCED
+        if self._on_quorum_loss == "read_only" and request.kind in WRITES:
+            return _READ_ONLY
+        return None
+
+    def _check_keys(self, request: Request) -> Verdict:
+        fields = request.fields
+        keys = (fields.key,) if isinstance(fields, Incr) else fields.keys  # type: ignore[union-attr]
+        slots, gained = self._ownership.slots, self._ownership.gained
+        version = request.map_version
+        # A request sent before this stint began may be a write from before an outage.
+        checks_gain = version < self._ownership.newest_gain
+        for key in keys:
+            slot = slot_of(key)
+            state = slots[slot]
+            if state == SlotState.SERVED:
+                if checks_gain and version < gained[slot]:
+                    return _STALE
+            elif state == SlotState.SETTLING:
+                return _SETTLING
+            else:
+                return _STALE
+        return PASS

@@ -1,0 +1,99 @@
+"""Whether this node may answer at all: the lease that its peers grant it, ping by ping.
+
+    HELD --no majority granted for lease_s--> WAITING --nobody answers for quorum_grace_s--> MINORITY
+      ^------------------grants, and the map caught up------+<-----an answer-------------------+
+
+A pure core, the first of the three rules in ARCHITECTURE.md. Times are monotonic seconds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from enum import StrEnum
+
+from .settings import DetectorSettings
+
+
+class LeaseState(StrEnum):
+    HELD = "held"
+    WAITING = "waiting"  # answer RETRY
+    MINORITY = "minority"  # quorum lost: as on_quorum_loss says
+
+
+def grants_needed(others: int) -> int:
+    """How many of the ``others`` must have granted. A member is voted out by more than half of
+    the others, so with at most two others one grant excludes that; beyond, a majority is asked,
+    which leaves room for a map that is behind by a vote."""
+    return min(others, 1) if others <= 2 else others // 2 + 1
+
+
+class Lease:
+    """The lease of one node; fed with what peers answer, asked before every batch of requests."""
+
+    def __init__(self, settings: DetectorSettings) -> None:
+        self._settings = settings
+        self._others: frozenset[str] = frozenset()
+        self._version = 0
+        self._granted: dict[str, float] = {}  # send time of the newest granted ping
+        self._early: dict[str, tuple[int, float]] = {}  # grants under maps we have not applied
+        self._answered: dict[str, float] = {}
+        self._newest_seen = 0
+        self._waiting_since = -math.inf
+        self.held_until = math.inf
+
+    def use_map(self, version: int, others: Iterable[str]) -> None:
+        """``others``: the other members that are UP in the map now applied."""
+        self._version = version
+        # A member that just came UP counts only once it has granted: this node may apply the map
+        # late, after a pause in which the newcomer has already helped to vote it out.
+        self._others = frozenset(others)
+        for node, (needed, sent_at) in list(self._early.items()):
+            if needed <= version:
+                del self._early[node]
+                self._grant(node, sent_at)
+        self._recompute()
+
+    def pong(
+        self, node: str, sent_at: float, grant: bool, version: int, now: float, trusted: bool
+    ) -> None:
+        """An answer to the ping sent at ``sent_at``. ``trusted`` False: this node has itself
+        reported the peer, so its grant does not count."""
+        self._answered[node] = now
+        self._newest_seen = max(self._newest_seen, version)
+        if not grant or not trusted:
+            return
+        if version > self._version:
+            self._early[node] = (version, sent_at)
+            return
+        self._grant(node, sent_at)
+        self._recompute()
+
+    def _grant(self, node: str, sent_at: float) -> None:
+        self._granted[node] = max(sent_at, self._granted.get(node, -math.inf))
+
+    def _recompute(self) -> None:
+        needed = grants_needed(len(self._others))
+        if needed == 0:
+            self.held_until = math.inf
+            return
+        times = sorted((self._granted.get(n, -math.inf) for n in self._others), reverse=True)
+        self.held_until = times[needed - 1] + self._settings.lease_s
+
+    def stalled(self, now: float) -> None:
+        """This process was stopped for a while: the silence of the others says nothing yet."""
+        self._waiting_since = now
+
+    def state(self, now: float) -> LeaseState:
+        """HELD, WAITING or MINORITY at ``now``."""
+        if now < self.held_until:
+            return LeaseState.HELD
+        waiting_since = max(self.held_until, self._waiting_since)
+        if now < waiting_since + self._settings.quorum_grace_s:
+            return LeaseState.WAITING
+        if self._newest_seen > self._version:
+            return LeaseState.WAITING  # somebody knows better: catch up first
+        since = now - self._settings.lease_s - self._settings.quorum_grace_s
+        answering = sum(self._answered.get(n, -math.inf) > since for n in self._others)
+        enough = answering >= grants_needed(len(self._others))
+        return LeaseState.WAITING if enough else LeaseState.MINORITY

@@ -1,0 +1,127 @@
+"""Which slots this node answers for now: settling after a gain, floors against its own past.
+
+    not mine --the map names me--> settling --every UP member has applied it--> served
+        ^-----------------the map names another (at once)-------------------------+
+
+A pure core. It is the second and third of the three rules in ARCHITECTURE.md that make the owner
+of a key unique in time.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from tiercluster.cluster.ring import SLOTS, Ring, ring_of
+from tiercluster.tiermap import Member, NodeState, TierMap
+
+
+class SlotState(IntEnum):
+    NOT_MINE = 0
+    SETTLING = 1
+    SERVED = 2
+
+
+class Ownership:
+    """What one process of one node owns. Each (re)join of the process ``token`` is an incarnation
+    ``token#n``; a new one starts with nothing. ``fence_s`` is how long a lease may outlive its last
+    grant: a member removed by force while UP is given that long to stop by itself."""
+
+    def __init__(self, node: str, token: str, fence_s: float) -> None:
+        self._node = node
+        self._token = token
+        self._fence_s = fence_s
+        self.incarnation = ""
+        self._map = TierMap()
+        self._ring: Ring | None = None
+        self._confirmed: dict[str, tuple[str, int]] = {}
+        self._required = 0  # the ring version that every other UP member must have applied
+        self._not_before = 0.0
+        self._fencing = False
+        self.slots = bytearray(SLOTS)  # SlotState
+        self.gained = [0] * SLOTS  # the ring version at which each slot became mine
+        self.newest_gain = 0
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether every slot of this node is served."""
+        return self._required == 0
+
+    @property
+    def ring(self) -> Ring | None:
+        return self._ring
+
+    def _drop_all(self) -> None:
+        self.slots = bytearray(SLOTS)
+        self._required = 0
+
+    def use_map(self, new: TierMap, now: float) -> bool:
+        """Take a newer map; True if the set of slots that are mine may have changed."""
+        old, self._map = self._map, new
+        if new.ring_version == old.ring_version and self._ring is not None:
+            return False
+        self._ring = ring_of(new)
+        me = new.member(self._node)
+        if me is None or me.incarnation.partition("#")[0] != self._token:
+            self._drop_all()
+            return True
+        if me.incarnation != self.incarnation or not me.serves:
+            self.incarnation = me.incarnation
+            self._drop_all()
+        if not me.serves:
+            return True
+        if _somebody_was_removed(old, new):
+            self._fencing = True
+        self._assign(_serving(new), new.ring_version)
+        self._settle(now)
+        return True
+
+    def _assign(self, serving: frozenset[str], ring_version: int) -> None:
+        assert self._ring is not None
+        node, slots, gained = self._node, self.slots, self.gained
+        for slot in range(SLOTS):
+            mine = next((n for n in self._ring.preference(slot) if n in serving), None) == node
+            if not mine:
+                slots[slot] = SlotState.NOT_MINE
+            elif slots[slot] == SlotState.NOT_MINE:
+                slots[slot] = SlotState.SETTLING
+                gained[slot] = ring_version
+                self._required = self.newest_gain = ring_version
+
+    def confirm(self, node: str, incarnation: str, version: int, now: float) -> None:
+        """The shard of ``node`` has applied the map of ``version``."""
+        known = self._confirmed.get(node)
+        if known is None or known[0] != incarnation or known[1] < version:
+            self._confirmed[node] = (incarnation, version)
+            self._settle(now)
+
+    def tick(self, now: float) -> None:
+        """Let a wait end that only time ends."""
+        self._settle(now)
+
+    def _settle(self, now: float) -> None:
+        if not self._required or not all(map(self._has_confirmed, self._others())):
+            return
+        if self._fencing:
+            self._fencing = False
+            self._not_before = now + self._fence_s
+        if now < self._not_before:
+            return
+        self._required = 0
+        self.slots = self.slots.replace(bytes((SlotState.SETTLING,)), bytes((SlotState.SERVED,)))
+
+    def _others(self) -> list[Member]:
+        return [m for m in self._map.members if m.id != self._node and m.state is NodeState.UP]
+
+    def _has_confirmed(self, member: Member) -> bool:
+        incarnation, version = self._confirmed.get(member.id, ("", 0))
+        return incarnation == member.incarnation and version >= self._required
+
+
+def _serving(tier_map: TierMap) -> frozenset[str]:
+    return frozenset(m.id for m in tier_map.members if m.serves)
+
+
+def _somebody_was_removed(old: TierMap, new: TierMap) -> bool:
+    up = {m.id for m in old.members if m.state is NodeState.UP}
+    now_up_or_down = {m.id for m in new.members if m.state is not NodeState.LEFT}
+    return not up <= now_up_or_down

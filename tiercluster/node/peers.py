@@ -1,0 +1,101 @@
+"""The shard's links to the other members: one DEALER each, for pings and stand-in cold storage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import zmq
+
+from tiercluster.cluster.wire import (
+    CLIENT_ID_BYTES,
+    Fields,
+    Kind,
+    Reply,
+    Request,
+    WireError,
+    decode_reply,
+    encode_request,
+)
+from tiercluster.tiermap import TierMap
+
+from .sockets import Curve, tune
+
+RECEIVE_TURN = 100  # replies read from one link before the others get their turn
+
+
+class _Link(NamedTuple):
+    address: str
+    socket: zmq.Socket[bytes]
+
+
+class Peers:
+    """Links to every other member of the map, made and dropped as the map says."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], poller: zmq.Poller,
+                 node: str, curve: Curve | None) -> None:  # fmt: skip
+        self._context = context
+        self._poller = poller
+        self._node = node
+        self._curve = curve
+        self._links: dict[str, _Link] = {}
+        self._by_socket: dict[zmq.Socket[bytes], str] = {}
+        self.bad_replies = 0
+
+    def use_map(self, tier_map: TierMap) -> None:
+        wanted = {m.id: m.address for m in tier_map.members if m.id != self._node}
+        for node in list(self._links):
+            if wanted.get(node) != self._links[node].address:
+                self._drop(node)
+        for node, address in wanted.items():
+            if node not in self._links:
+                self._connect(node, address)
+
+    def _connect(self, node: str, address: str) -> None:
+        socket = self._context.socket(zmq.DEALER)
+        tune(socket, self._curve, is_server=False)
+        socket.immediate = True  # what cannot be sent now must not be delivered later
+        socket.reconnect_ivl, socket.reconnect_ivl_max = 50, 500
+        socket.connect(f"tcp://{address}")
+        self._links[node] = _Link(address, socket)
+        self._by_socket[socket] = node
+        self._poller.register(socket, zmq.POLLIN)
+
+    def _drop(self, node: str) -> None:
+        socket = self._links.pop(node).socket
+        del self._by_socket[socket]
+        self._poller.unregister(socket)
+        socket.close(0)
+
+    def send(self, node: str, kind: Kind, rid: int, version: int, fields: Fields,
+             body: bytes = b"") -> bool:  # fmt: skip
+        """False if there is no link that takes it now; nothing is queued then."""
+        link = self._links.get(node)
+        if link is None:
+            return False
+        request = Request(kind, rid, version, 0, bytes(CLIENT_ID_BYTES), False, fields, body)
+        try:
+            link.socket.send_multipart(encode_request(request), zmq.DONTWAIT)
+        except zmq.Again:
+            return False
+        return True
+
+    def owns(self, socket: object) -> bool:
+        return socket in self._by_socket
+
+    def receive(self, socket: zmq.Socket[bytes]) -> Iterator[tuple[str, Reply]]:
+        """The replies that wait on this link, with the member they came from."""
+        node = self._by_socket[socket]
+        for _ in range(RECEIVE_TURN):
+            try:
+                frames = socket.recv_multipart(zmq.DONTWAIT)
+            except zmq.Again:
+                return
+            try:
+                yield node, decode_reply(frames)
+            except WireError:
+                self.bad_replies += 1
+
+    def close(self) -> None:
+        for node in list(self._links):
+            self._drop(node)

@@ -1,0 +1,43 @@
+"""How every ZeroMQ socket of a node is set up: small queues, heartbeats, size limits, keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import zmq
+
+from tiercluster.cluster.wire import MAX_BODY_BYTES, MAX_HEADER_BYTES
+
+QUEUE_MESSAGES = 256  # a connection, each way; past it the sender waits or is told
+HEARTBEAT_MS = 100
+HEARTBEAT_TIMEOUT_MS = 1000
+HANDSHAKE_MS = 1000
+BACKLOG = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A key pair (Z85) of this node, and the public key that its peers' servers have."""
+
+    public: bytes
+    secret: bytes
+    server: bytes
+
+
+def tune(socket: zmq.Socket[bytes], curve: Curve | None, *, is_server: bool) -> None:
+    """Limits on everything that can grow, and CURVE where keys were given."""
+    socket.linger = 0
+    socket.sndhwm = socket.rcvhwm = QUEUE_MESSAGES
+    socket.maxmsgsize = max(MAX_BODY_BYTES, MAX_HEADER_BYTES)
+    socket.heartbeat_ivl = HEARTBEAT_MS
+    socket.heartbeat_timeout = HEARTBEAT_TIMEOUT_MS
+    socket.handshake_ivl = HANDSHAKE_MS
+    socket.backlog = BACKLOG
+    if curve is None:
+        return
+    socket.curve_publickey = curve.public
+    socket.curve_secretkey = curve.secret
+    if is_server:
+        socket.curve_server = True
+    else:
+        socket.curve_serverkey = curve.server

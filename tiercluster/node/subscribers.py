@@ -1,0 +1,29 @@
+"""The connections that want map changes pushed to them."""
+
+from __future__ import annotations
+
+LEASE_S = 15.0  # a subscriber renews every few seconds
+LIMIT = 10_000
+
+
+class Subscribers:
+    """Identities of ROUTER connections with the time until which they are served."""
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self._limit = limit
+        self._until: dict[bytes, float] = {}
+
+    def add(self, identity: bytes, now: float) -> bool:
+        """False when the limit is reached: this one polls instead."""
+        if identity not in self._until and len(self._until) >= self._limit:
+            return False
+        self._until[identity] = now + LEASE_S
+        return True
+
+    def expire(self, now: float) -> None:
+        gone = [identity for identity, until in self._until.items() if until < now]
+        for identity in gone:
+            del self._until[identity]
+
+    def identities(self) -> tuple[bytes, ...]:
+        return tuple(self._until)
