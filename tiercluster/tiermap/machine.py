@@ -62,9 +62,8 @@ def apply(state: MapState, command: Command, guard: Guard = _DEFAULT_GUARD) -> M
     after = _committed(state.map, verdict, command)
     events = tuple(_events(state.map, after, command))
     changes = brief(", ".join(f"{e.ref} {e.to_state}" for e in events))
-    outcome = Outcome(
-        command.id, verdict.code, verdict.reason or changes or "recorded", after.version
-    )
+    reason = verdict.reason or changes or "recorded"
+    outcome = Outcome(command.id, verdict.code, reason, after.version)
     return MapState(
         map=after,
         events=(*state.events, *events)[-MAX_EVENTS:],
