@@ -1,0 +1,212 @@
+"""A cluster of real `python -m tiercluster start` processes on loopback.
+
+with ClusterUnderTest(tmp_path) as cluster:
+    cluster.kill("n2")
+    cluster.restart("n2")
+    assert cluster.cli("status", "--json").json["quorum"]
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from .ports import free_ports
+from .process import NodeProcess, environment
+
+READY_S = 30.0
+PROGRAM = (sys.executable, "-m", "tiercluster")
+
+
+@dataclass(frozen=True, slots=True)
+class NodePorts:
+    client: int
+    raft: int
+    http: int
+
+
+@dataclass(frozen=True, slots=True)
+class CliResult:
+    """What one command printed and how it ended."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def lines(self) -> list[Any]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+class ClusterUnderTest:
+    """Nodes n1..nN, all voters. Sizes are flags of `start`; ``flags`` and ``env`` go to each."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        nodes: int = 3,
+        hot: str = "8MiB",
+        warm: str = "8MiB",
+        cold: str = "64MiB",
+        faults: bool = True,
+        flags: Sequence[str] = (),
+        env: dict[str, str] | None = None,
+        program: Sequence[str] = PROGRAM,
+    ) -> None:
+        self.directory = directory
+        self.ids = [f"n{i + 1}" for i in range(nodes)]
+        ports = free_ports(3 * nodes)
+        self.ports = {node: NodePorts(*ports[3 * i : 3 * i + 3]) for i, node in enumerate(self.ids)}
+        self.processes: dict[str, NodeProcess] = {}
+        self._sizes = ("--hot", hot, "--warm", warm, "--cold", cold)
+        self._flags = (*(("--allow-faults",) if faults else ()), *flags)
+        self._env = environment(**(env or {}))
+        self._program = tuple(program)
+
+    # --- lifetime -------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        try:
+            self.start_all()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Kills what is left; a failing test wants its logs, not a clean stop."""
+        for process in self.processes.values():
+            process.kill()
+
+    def start_all(self) -> None:
+        self.launch(*self.ids)
+        self.wait_ready(*self.ids)
+
+    def launch(self, *nodes: str) -> None:
+        """Starts without waiting."""
+        for node in nodes:
+            log = self.directory / node
+            self.data(node).mkdir(parents=True, exist_ok=True)
+            self.processes[node] = NodeProcess(self.command(node), log, self._env)
+
+    def wait_ready(self, *nodes: str, timeout_s: float = READY_S) -> None:
+        for node in nodes:
+            self.processes[node].wait_ready(timeout_s)
+
+    def command(self, node: str) -> list[str]:
+        mine = self.ports[node]
+        peers = [f"--peer={n}=127.0.0.1:{p.raft}" for n, p in self.ports.items() if n != node]
+        return [
+            *self._program, "start", "--id", node, "--listen", f"127.0.0.1:{mine.client}",
+            "--raft", f"127.0.0.1:{mine.raft}", "--http", f"127.0.0.1:{mine.http}",
+            "--data", str(self.data(node)), *self._sizes, *peers, *self._flags,
+        ]  # fmt: skip
+
+    # --- faults ---------------------------------------------------------------------------------
+
+    def kill(self, *nodes: str) -> None:
+        """kill -9, all signals sent before the first is waited for."""
+        for node in nodes:
+            self.processes[node].send(signal.SIGKILL)
+        for node in nodes:
+            self.processes[node].wait()
+
+    def stop(self, node: str) -> int:
+        return self.processes[node].stop()
+
+    def freeze(self, node: str) -> None:
+        self.processes[node].send(signal.SIGSTOP)
+
+    def thaw(self, node: str) -> None:
+        self.processes[node].send(signal.SIGCONT)
+
+    def restart(self, node: str) -> None:
+        """Starts a node that is not running and waits until it is ready."""
+        self.launch(node)
+        self.wait_ready(node)
+
+    def wipe(self, node: str) -> None:
+        """Empties the data directory of a node that is not running."""
+        shutil.rmtree(self.data(node))
+
+    # --- looking --------------------------------------------------------------------------------
+
+    def data(self, node: str) -> Path:
+        return self.directory / "data" / node
+
+    def address(self, node: str) -> str:
+        return f"127.0.0.1:{self.ports[node].client}"
+
+    @property
+    def addresses(self) -> str:
+        return ",".join(map(self.address, self.ids))
+
+    def log(self, node: str) -> str:
+        return self.processes[node].err.read_text(errors="replace")
+
+    def is_alive(self, node: str) -> bool:
+        return self.processes[node].is_alive
+
+    def cli(self, *arguments: str, at: str | None = None, timeout_s: float = 30) -> CliResult:
+        """One command, against all members or the one named."""
+        address = self.address(at) if at else self.addresses
+        began = time.monotonic()
+        done = subprocess.run(
+            [*self._program, *arguments],
+            env=self._env | {"TIERCLUSTER_CLUSTER": address},
+            capture_output=True, text=True, timeout=timeout_s, check=False,
+        )  # fmt: skip
+        return CliResult(done.returncode, done.stdout, done.stderr, time.monotonic() - began)
+
+    def status(self, at: str | None = None) -> Any:
+        return self.cli("status", "--json", at=at).json
+
+    def states(self, at: str | None = None) -> dict[str, str]:
+        """Node ids and tier refs to their states."""
+        nodes = self.status(at)["nodes"]
+        return {n["id"]: n["state"] for n in nodes} | {
+            t["ref"]: t["state"] for n in nodes for t in n["tiers"]
+        }
+
+    def leader(self) -> str:
+        leader = self.status()["leader"]
+        assert isinstance(leader, str), "no leader"
+        return leader
+
+    def wait_state(
+        self, ref: str, state: str, timeout_s: float = 30, at: str | None = None
+    ) -> float:
+        """Until a node or tier shows this state; the seconds it took."""
+        return wait_until(lambda: self.states(at).get(ref) == state, timeout_s, f"{ref} {state}")
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> float:
+    """Polls; the seconds it took. AssertionError when it never came true."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < timeout_s, f"not within {timeout_s} s: {what}"
+        time.sleep(0.05)
+    return time.monotonic() - began

@@ -1,0 +1,132 @@
+"""The checker itself: both engines against brute force over all orders."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Sequence
+
+import pytest
+
+from .lincheck import INF, Engine, Op, cache, check, jit, register, wgl
+
+KINDS, WEIGHTS = "rwcd", (5, 4, 1, 0.5)
+
+
+def linearizable(n: int, clients: int, keys: int, rng: random.Random, crash: float) -> list[Op]:
+    """Each client runs one call after the other; each takes effect at a random instant inside
+    itself, or never if its client crashed."""
+    free = [0.0] * clients
+    plan = []
+    for _ in range(n):
+        c = min(range(clients), key=free.__getitem__)
+        call = free[c] + rng.random() * 0.2
+        length = rng.expovariate(1)
+        free[c] = call + length
+        kind = rng.choices(KINDS, WEIGHTS)[0]
+        effect = call + rng.random() * length
+        plan.append((effect, c, rng.randrange(keys), kind, call, call + length))
+    state: dict[int, int | None] = {}
+    return [
+        _effect(state, i, step, rng, rng.random() < crash) for i, step in enumerate(sorted(plan))
+    ]
+
+
+def _effect(
+    state: dict[int, int | None],
+    number: int,
+    step: tuple[float, int, int, str, float, float],
+    rng: random.Random,
+    crashed: bool,
+) -> Op:
+    _, client, key, kind, call, ret = step
+    held = state.get(key)
+    expected = held if rng.random() < 0.6 else -1
+    arg = {"w": number, "c": (expected, number)}.get(kind)
+    probe = Op(client, key, kind, arg, held if kind == "r" else None, call, INF)
+    if not crashed or rng.random() < 0.5:
+        state[key] = register(held, probe)[1]
+    if crashed:
+        return probe._replace(out=None)
+    out = {"r": held, "c": expected == held}.get(kind)
+    return probe._replace(out=out, ret=ret)
+
+
+def spoiled(history: list[Op], rng: random.Random) -> list[Op]:
+    """With one read answered by any value of its key: often, not always, a lie."""
+    reads = [i for i, o in enumerate(history) if o.f == "r" and o.ret != INF]
+    if not reads:
+        return history
+    i = rng.choice(reads)
+    values = [o.arg for o in history if o.f == "w" and o.key == history[i].key]
+    return [*history[:i], history[i]._replace(out=rng.choice([None, *values])), *history[i + 1 :]]
+
+
+def brute(ops: Sequence[Op]) -> bool:
+    """Whether any order of any subset of the unanswered explains all answers."""
+    must = [o for o in ops if o.ret != INF]
+    may = [o for o in ops if o.ret == INF]
+    subsets = itertools.chain.from_iterable(
+        itertools.combinations(may, r) for r in range(len(may) + 1)
+    )
+    return any(_fits(p) for s in subsets for p in itertools.permutations([*must, *s]))
+
+
+def _fits(order: Sequence[Op]) -> bool:
+    if any(b.ret < a.call for i, a in enumerate(order) for b in order[i + 1 :]):
+        return False
+    state = None
+    for op in order:
+        ok, state = register(state, op)
+        if not ok:
+            return False
+    return True
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_both_engines_agree_with_brute_force_on_short_histories(seed: int) -> None:
+    rng = random.Random(seed)
+    history = linearizable(rng.randint(2, 6), 3, 1, rng, crash=0.2)
+    if seed % 2:
+        history = spoiled(history, rng)
+    expected = brute(history)
+    assert (check(history, register, engine=wgl) is None) == expected
+    assert (check(history, register, engine=jit) is None) == expected
+
+
+@pytest.mark.parametrize("seed", range(15))
+def test_long_histories_pass_and_their_spoiled_twins_are_judged_alike(seed: int) -> None:
+    rng = random.Random(1000 + seed)
+    history = linearizable(300, 6, 5, rng, crash=0.01)
+    assert check(history, register, engine=wgl) is None
+    assert check(history, register, engine=jit) is None
+    bad = spoiled(history, rng)
+    verdicts = [check(bad, register, engine=engine) is None for engine in (wgl, jit)]
+    assert verdicts[0] == verdicts[1]
+
+
+@pytest.mark.parametrize("engine", [wgl, jit])
+def test_a_miss_is_always_allowed_but_the_past_never(engine: Engine) -> None:
+    old = Op(1, "k", "w", "old", True, 0, 1)
+    new = Op(1, "k", "w", "new", True, 2, 3)
+    miss = Op(2, "k", "r", None, None, 4, 5)
+    stale = Op(2, "k", "r", None, "old", 4, 5)
+    assert check([old, new, miss], cache, engine=engine) is None
+    assert check([old, new, stale], cache, engine=engine) is not None
+    assert check([old, new, miss], register, engine=engine) is not None
+
+
+@pytest.mark.parametrize("engine", [wgl, jit])
+def test_a_deleted_value_that_comes_back_is_found(engine: Engine) -> None:
+    history = [
+        Op(1, "k", "w", 1, True, 0, 1),
+        Op(1, "k", "d", None, True, 2, 3),
+        Op(2, "k", "r", None, 1, 4, 5),
+    ]
+    assert check(history, cache, engine=engine) is not None
+
+
+def test_a_write_that_nobody_confirmed_may_show_late_or_never() -> None:
+    write = Op(1, "k", "w", 1, None, 0, INF)
+    assert check([write, Op(2, "k", "r", None, 1, 50, 51)]) is None
+    assert check([write, Op(2, "k", "r", None, None, 50, 51)]) is None
