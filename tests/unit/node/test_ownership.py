@@ -1,0 +1,115 @@
+"""Ownership in time: settling, floors, and what a node keeps through other nodes' changes."""
+
+from dataclasses import replace
+
+from tiercluster.cluster.ring import SLOTS
+from tiercluster.node.ownership import Ownership, SlotState
+from tiercluster.tiermap import Member, NodeState, TierMap
+
+FENCE_S = 0.5
+
+
+def member(node: str, state: NodeState = NodeState.UP, incarnation: str = "") -> Member:
+    return Member(node, f"{node}:1", state=state, incarnation=incarnation or f"{node}#0")
+
+
+def tier_map(version: int, *members: Member) -> TierMap:
+    return TierMap("c", version, version, tuple(members))
+
+
+THREE = tuple(map(member, ("n1", "n2", "n3")))
+
+
+def settled(node: str, version: int = 1, members: tuple[Member, ...] = THREE) -> Ownership:
+    ownership = Ownership(node, node, FENCE_S)
+    ownership.use_map(tier_map(version, *members), 0.0)
+    for other in members:
+        if other.id != node:
+            ownership.confirm(other.id, other.incarnation, version, 0.0)
+    assert ownership.is_settled
+    return ownership
+
+
+def count(ownership: Ownership, state: SlotState) -> int:
+    return ownership.slots.count(state)
+
+
+def test_a_lone_node_serves_every_slot_at_once():
+    assert count(settled("n1", members=(member("n1"),)), SlotState.SERVED) == SLOTS
+
+
+def test_gained_slots_wait_until_every_up_member_has_applied_the_map():
+    ownership = Ownership("n1", "n1", FENCE_S)
+    ownership.use_map(tier_map(5, *THREE), 0.0)
+    assert count(ownership, SlotState.SERVED) == 0
+    ownership.confirm("n2", "n2#0", 5, 0.0)
+    ownership.confirm("n3", "n3#0", 4, 0.0)
+    assert count(ownership, SlotState.SERVED) == 0
+    ownership.confirm("n3", "n3#0", 5, 0.0)
+    assert count(ownership, SlotState.SETTLING) == 0
+    assert count(ownership, SlotState.SERVED) > SLOTS / 5
+
+
+def test_a_confirmation_of_another_incarnation_does_not_count():
+    ownership = Ownership("n1", "n1", FENCE_S)
+    ownership.use_map(tier_map(5, *THREE), 0.0)
+    ownership.confirm("n2", "n2#0", 5, 0.0)
+    ownership.confirm("n3", "older", 9, 0.0)
+    assert not ownership.is_settled
+
+
+def test_what_was_served_and_is_kept_stays_served_while_gains_settle():
+    ownership = settled("n1")
+    kept = {s for s in range(SLOTS) if ownership.slots[s] == SlotState.SERVED}
+    down = replace(THREE[1], state=NodeState.DOWN)
+    ownership.use_map(tier_map(2, THREE[0], down, THREE[2]), 0.0)
+    now_served = {s for s in range(SLOTS) if ownership.slots[s] == SlotState.SERVED}
+    assert now_served == kept
+    assert count(ownership, SlotState.SETTLING) > 0
+    ownership.confirm("n3", "n3#0", 2, 0.0)  # n2 is DOWN: its lease has run out
+    assert count(ownership, SlotState.SETTLING) == 0
+
+
+def test_lost_slots_stop_at_once_and_come_back_with_a_higher_floor():
+    down = replace(THREE[1], state=NodeState.DOWN)
+    ownership = settled("n1", 2, (THREE[0], down, THREE[2]))
+    ownership.confirm("n2", "n2#1", 3, 0.0)
+    lent = {s for s in range(SLOTS) if ownership.slots[s]}
+    ownership.use_map(tier_map(3, THREE[0], member("n2", incarnation="n2#1"), THREE[2]), 0.0)
+    lost = lent - {s for s in range(SLOTS) if ownership.slots[s]}
+    assert lost
+    ownership.use_map(tier_map(4, THREE[0], down, THREE[2]), 0.0)
+    assert all(ownership.gained[s] == 4 for s in lost)
+    assert all(ownership.slots[s] == SlotState.SETTLING for s in lost)
+
+
+def test_a_new_incarnation_of_itself_starts_with_nothing():
+    ownership = settled("n1")
+    again = member("n1", incarnation="n1#1")
+    ownership.use_map(tier_map(9, again, *THREE[1:]), 0.0)
+    assert count(ownership, SlotState.SERVED) == 0
+    assert all(ownership.gained[s] == 9 for s in range(SLOTS) if ownership.slots[s])
+
+
+def test_the_map_of_another_process_with_its_id_gives_it_nothing():
+    ownership = settled("n1")
+    ownership.use_map(tier_map(9, member("n1", incarnation="stranger#0"), *THREE[1:]), 0.0)
+    assert not any(ownership.slots)
+
+
+def test_a_node_voted_out_serves_nothing():
+    ownership = settled("n1")
+    ownership.use_map(tier_map(9, replace(THREE[0], state=NodeState.DOWN), *THREE[1:]), 0.0)
+    assert not any(ownership.slots)
+
+
+def test_a_member_removed_while_up_is_given_time_to_stop():
+    ownership = settled("n1")
+    gone = replace(THREE[2], state=NodeState.LEFT)
+    ownership.use_map(tier_map(2, THREE[0], THREE[1], gone), 10.0)
+    ownership.confirm("n2", "n2#0", 2, 10.0)
+    assert not ownership.is_settled
+    ownership.tick(10.0 + FENCE_S - 0.01)
+    assert not ownership.is_settled
+    ownership.tick(10.0 + FENCE_S)
+    assert ownership.is_settled

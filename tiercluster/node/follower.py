@@ -1,0 +1,270 @@
+"""How a node beyond the voters follows the map: the feed of any member, and proposals through it.
+
+It stands where a voter has its Raft replica: the same doors (`propose`, `barrier`, `stop`) and the
+same events (Applied, Standing, BarrierDone).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import cbor2
+import zmq
+
+from tiercluster.cluster.wire import (
+    CLIENT_ID_BYTES,
+    Decided,
+    EventList,
+    EventsQuery,
+    Fields,
+    Kind,
+    MapUpdate,
+    Propose,
+    Reply,
+    Report,
+    Request,
+    Status,
+    StatusQuery,
+    Subscribe,
+    decode_reply,
+    encode_request,
+)
+from tiercluster.tiermap import (
+    MAX_EVENTS,
+    MAX_OUTCOMES,
+    Barrier,
+    Event,
+    MapState,
+    NodeState,
+    Outcome,
+    OutcomeCode,
+    TierMap,
+    decode_command,
+    decode_delta,
+    decode_event,
+    decode_map,
+    encode_command,
+    patch,
+)
+from tiercluster.tiermap.raft import Applied, BarrierDone, ReplicaEvent, Standing
+
+from .inbox import Inbox
+from .sockets import Curve, tune
+
+RENEW_S = 1.0  # between renewals of the subscription, which also prove that the member lives
+SILENCE_S = 2.5  # without any answer: try another member
+PROPOSAL_S = 2.0  # a proposal without an answer is dropped; its proposer tries again
+PROPOSALS_LIMIT = 1000
+
+
+class Follower:
+    """Follows through one member at a time; tries the others when it falls silent."""
+
+    def __init__(
+        self,
+        node: str,
+        seed: str,
+        deliver: Callable[[ReplicaEvent], object],
+        curve: Curve | None = None,
+    ) -> None:
+        self._node = node
+        self._seed = seed
+        self._deliver = deliver
+        self._curve = curve
+        self._client = os.urandom(CLIENT_ID_BYTES)
+        self._inbox: Inbox[bytes | None] = Inbox(PROPOSALS_LIMIT)
+        self._state = MapState()
+        self._standing: Standing | None = None
+        self._waiting: dict[int, tuple[float, str, str]] = {}  # rid: until, command id, barrier
+        self._barriers: dict[str, int] = {}  # token: the version that must be applied first
+        self._rid = 0
+        self._next_address = 0
+        self._heard = self._renewed = 0.0
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._socket: zmq.Socket[bytes] | None = None
+        self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def propose(self, frame: bytes) -> bool:
+        """Enqueue a command for the member; False when too many wait. Any thread."""
+        return self._inbox.tell(frame)
+
+    def barrier(self, token: str) -> None:
+        """BarrierDone(token) follows when a no-op was committed and its version is applied here."""
+        frame = encode_command(Barrier(id=f"barrier:{token}", by=self._node))
+        if not self._inbox.tell(frame):
+            self._deliver(BarrierDone(token, ok=False))
+
+    def stop(self, timeout_s: float = 2.0) -> None:
+        self._inbox.tell(None)
+        self._thread.join(timeout_s)
+
+    # --- the loop -------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._inbox, zmq.POLLIN)
+        while True:
+            now = time.monotonic()
+            if self._socket is None or now - self._heard > SILENCE_S:
+                self._connect(poller, now)
+            if now - self._renewed > RENEW_S:
+                self._renew(now)
+            ready = dict(poller.poll(100))
+            if self._socket in ready:
+                self._receive()
+            for frame in self._inbox.drain():
+                if frame is None:
+                    return self._close()
+                self._send_proposal(frame)
+            self._expire(time.monotonic())
+
+    def _close(self) -> None:
+        if self._socket is not None:
+            self._socket.close(0)
+        self._context.term()
+
+    def _addresses(self) -> list[str]:
+        known = [m.address for m in self._state.map.members
+                 if m.state is NodeState.UP and m.id != self._node]  # fmt: skip
+        return [self._seed, *(a for a in known if a != self._seed)]
+
+    def _connect(self, poller: zmq.Poller, now: float) -> None:
+        if self._socket is not None:
+            poller.unregister(self._socket)
+            self._socket.close(0)
+            self._stand(Standing(None, False, False, 0))
+        addresses = self._addresses()
+        address = addresses[self._next_address % len(addresses)]
+        self._next_address += 1
+        self._socket = self._context.socket(zmq.DEALER)
+        tune(self._socket, self._curve, is_server=False)
+        self._socket.connect(f"tcp://{address}")
+        poller.register(self._socket, zmq.POLLIN)
+        self._heard, self._renewed = now, 0.0
+
+    def _renew(self, now: float) -> None:
+        self._renewed = now
+        self._send(Kind.SUBSCRIBE, Subscribe(self._state.map.version))
+        self._send(Kind.STATUS, StatusQuery())
+
+    def _send(self, kind: Kind, fields: Fields) -> int:
+        assert self._socket is not None
+        self._rid += 1
+        request = Request(kind, self._rid, 0, 0, self._client, False, fields)
+        try:
+            self._socket.send_multipart(encode_request(request), zmq.DONTWAIT)
+        except zmq.Again:
+            return 0
+        return self._rid
+
+    def _send_proposal(self, frame: bytes) -> None:
+        command = decode_command(frame)
+        rid = self._send(Kind.PROPOSE, Propose(frame))
+        barrier = command.id.removeprefix("barrier:") if isinstance(command, Barrier) else ""
+        if rid:
+            self._waiting[rid] = (time.monotonic() + PROPOSAL_S, command.id, barrier)
+        elif barrier:
+            self._deliver(BarrierDone(barrier, ok=False))
+
+    def _expire(self, now: float) -> None:
+        for rid in [r for r, (until, _, _) in self._waiting.items() if until < now]:
+            _, _, barrier = self._waiting.pop(rid)
+            if barrier:
+                self._deliver(BarrierDone(barrier, ok=False))
+
+    # --- what the member says -------------------------------------------------------------------
+
+    def _receive(self) -> None:
+        assert self._socket is not None
+        for _ in range(100):
+            try:
+                frames = self._socket.recv_multipart(zmq.DONTWAIT)
+            except zmq.Again:
+                return
+            try:
+                self._take(decode_reply(frames))
+            except ValueError:
+                continue  # not of this protocol: as if it had not come
+            self._heard = time.monotonic()
+
+    def _take(self, reply: Reply) -> None:
+        match reply.fields:
+            case MapUpdate():
+                self._update(reply.fields)
+            case EventList(frames):
+                self._remember(events=tuple(map(decode_event, frames)))
+            case Decided(code, reason, version):
+                self._decided(reply.rid, OutcomeCode(code), reason, version)
+            case Report(data):
+                self._report(data)
+            case _ if reply.rid in self._waiting:
+                self._turned_down(reply)
+
+    def _update(self, update: MapUpdate) -> None:
+        try:
+            new = self._mapped(update)
+        except ValueError:
+            self._renewed = 0.0  # a gap: ask for a snapshot at once
+            return
+        if new.version > self._state.map.version:
+            since = self._state.events[-1].version if self._state.events else 0
+            self._state = replace(self._state, map=new)
+            self._deliver(Applied(self._state))
+            self._send(Kind.EVENTS, EventsQuery(since))
+        self._finish_barriers()
+
+    def _mapped(self, update: MapUpdate) -> TierMap:
+        if update.base == 0:
+            return decode_map(update.data)
+        return patch(self._state.map, decode_delta(update.data))
+
+    def _remember(self, events: tuple[Event, ...] = (), outcomes: tuple[Outcome, ...] = ()) -> None:
+        newest = self._state.events[-1].version if self._state.events else 0
+        fresh = tuple(e for e in events if e.version > newest)
+        self._state = replace(
+            self._state,
+            events=(self._state.events + fresh)[-MAX_EVENTS:],
+            outcomes=(self._state.outcomes + outcomes)[-MAX_OUTCOMES:],
+        )
+        self._deliver(Applied(self._state))
+
+    def _decided(self, rid: int, code: OutcomeCode, reason: str, version: int) -> None:
+        _, command_id, barrier = self._waiting.pop(rid, (0.0, "", ""))
+        if barrier:
+            self._barriers[barrier] = version
+            self._finish_barriers()
+        elif command_id:
+            self._remember(outcomes=(Outcome(command_id, code, reason, version),))
+
+    def _turned_down(self, reply: Reply) -> None:
+        """REFUSED and UNKNOWN_REF are outcomes; anything else means: not decided, ask again."""
+        _, command_id, barrier = self._waiting.pop(reply.rid)
+        text = getattr(reply.fields, "text", "")
+        codes = {Status.REFUSED: OutcomeCode.REFUSED, Status.UNKNOWN_REF: OutcomeCode.UNKNOWN}
+        if barrier:
+            self._deliver(BarrierDone(barrier, ok=False))
+        elif reply.status in codes:
+            outcome = Outcome(command_id, codes[reply.status], text, reply.map_version)
+            self._remember(outcomes=(outcome,))
+
+    def _finish_barriers(self) -> None:
+        for token, version in list(self._barriers.items()):
+            if self._state.map.version >= version:
+                del self._barriers[token]
+                self._deliver(BarrierDone(token, ok=True))
+
+    def _report(self, data: bytes) -> None:
+        report = cbor2.loads(data)
+        self._stand(Standing(report.get("leader"), False, bool(report.get("quorum")), 0))
+
+    def _stand(self, standing: Standing) -> None:
+        if standing != self._standing:
+            self._standing = standing
+            self._deliver(standing)
