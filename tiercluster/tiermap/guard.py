@@ -7,8 +7,9 @@ Rules, for each class (hot, warm, cold) in which the change makes a tier unavail
 A tier is unavailable when its node or itself is not usable; LEFT members do not count.
 
 1. At most ``max(1, floor(members * max_unavailable))`` tiers of the class are unavailable.
-2. When it would not be the only one: the weights of what is left are at least ``1 / max_load`` of
-   all weights, so that no survivor gets more than ``max_load`` times its share.
+2. When it would not be the only one, the weights of the unavailable ones are at most
+   ``max_unavailable`` of all weights, so the survivors get at most ``1 / (1 - max_unavailable)``
+   times their share of the load (1.5 times by default), however unequal the nodes are.
 3. A wish (a drain, which can wait) leaves at least one usable tier of any class in the cluster.
 """
 
@@ -20,25 +21,22 @@ from dataclasses import dataclass
 
 from .types import TIERS, Member, NodeState, Tier, TierMap
 
+_ROUNDING = 1e-9  # makes a third of three one, whatever the setting's last digit
+
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """``max_unavailable``: share of the tiers of a class, 0 to 1 (one may always be out).
-    ``max_load``: how many times its share a survivor may get, from 1."""
+    """``max_unavailable``: share of the tiers of a class, 0 to 1; one may always be out."""
 
     max_unavailable: float = 1 / 3
-    max_load: float = 2.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_unavailable <= 1:
             raise ValueError(f"max_unavailable is {self.max_unavailable}; 0 to 1")
-        if not 1 <= self.max_load < math.inf:
-            raise ValueError(f"max_load is {self.max_load}; 1 or more")
 
     def allowed_out(self, members: int) -> int:
         """How many tiers of a class may be out in a cluster of so many members."""
-        # The sum makes a third of three one, whatever the rounding of the setting.
-        return max(1, math.floor(members * self.max_unavailable + 1e-9))
+        return max(1, math.floor(members * self.max_unavailable + _ROUNDING))
 
     def refusal(self, before: TierMap, after: TierMap, *, is_wish: bool = False) -> str:
         """Why the step from ``before`` to ``after`` is refused, in words; empty if it is not."""
@@ -54,10 +52,10 @@ class Guard:
         allowed = self.allowed_out(len(members))
         if len(are_out) > allowed:
             return _too_many(tier, were_out, len(members), allowed)
-        load = _load(members, are_out)
-        if len(are_out) > 1 and load > self.max_load:
-            return f"the {tier} tiers left would get {load:.1f} times their share; " + (
-                f"max_load allows {self.max_load:g}"
+        share = _share(members, are_out)
+        if len(are_out) > 1 and share > self.max_unavailable + _ROUNDING:
+            return f"{share:.0%} of the weight of all {tier} tiers would be out; " + (
+                f"max_unavailable allows {self.max_unavailable:.0%}"
             )
         return ""
 
@@ -76,9 +74,8 @@ def _present(tier_map: TierMap) -> tuple[Member, ...]:
     return tuple(m for m in tier_map.members if m.state is not NodeState.LEFT)
 
 
-def _load(members: Sequence[Member], out: tuple[str, ...]) -> float:
-    left = sum(m.weight for m in members if m.id not in out)
-    return sum(m.weight for m in members) / left if left else math.inf
+def _share(members: Sequence[Member], out: tuple[str, ...]) -> float:
+    return sum(m.weight for m in members if m.id in out) / sum(m.weight for m in members)
 
 
 def _too_many(tier: Tier, were_out: tuple[str, ...], members: int, allowed: int) -> str:
