@@ -92,11 +92,20 @@ class Effective:
 
 
 _READERS: dict[Any, Callable[[Any], Any]] = {
-    str: read_text, int: read_count, float: read_number, bool: read_flag, Path: read_path, Path | None: read_path,
-}  # fmt: skip
+    str: read_text,
+    int: read_count,
+    float: read_number,
+    bool: read_flag,
+    Path: read_path,
+    Path | None: read_path,
+}
 _READ_BY_NAME: dict[str, Callable[[Any], Any]] = {
-    "listen": read_address, "raft": read_address, "http": read_address, "join": read_address, "peers": read_peers,
-}  # fmt: skip
+    "listen": read_address,
+    "raft": read_address,
+    "http": read_address,
+    "join": read_address,
+    "peers": read_peers,
+}
 
 
 def _settings_of(cls: Any, prefix: tuple[str, ...] = ()) -> Iterable[Setting]:
