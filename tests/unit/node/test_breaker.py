@@ -80,6 +80,14 @@ def test_success_of_the_probe_closes() -> None:
     assert not breaker.record_failure(1.2, IO), "failures from before the trip were kept"
 
 
+def test_a_closed_breaker_has_forgotten_the_whole_outage() -> None:
+    breaker = Breaker(RULES)
+    for at in (0.0, 2.0, 4.0, 6.0, 8.0):  # a bucket each
+        breaker.record_failure(at, IO)
+    breaker.reset(8.1)
+    assert not any(breaker.record_failure(8.2, IO) for _ in range(4))
+
+
 def test_failure_of_the_probe_opens_for_another_cooldown() -> None:
     breaker = tripped()
     token = breaker.try_probe(1.0)

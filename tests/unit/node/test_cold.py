@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tiercluster.node.failures import Failure, FailureKind
-from tiercluster.node.tiers.cold import ColdStore, Opened
+from tiercluster.node.tiers.cold import PROBE_KEY, ColdStore, Opened
 from tiercluster.node.tiers.faults import FaultPlan, Faults
 from tiercluster.node.tiers.sqlite_failures import from_sqlite
 
@@ -229,6 +229,26 @@ def test_a_directory_that_was_replaced_is_gone_until_a_probe_opens_it_empty(
     assert store.probe() is None
     assert store.check() is None
     assert store.get(KEY, 7) is None
+
+
+def test_another_store_found_in_its_place_is_not_believed(store: ColdStore, tmp_path: Path) -> None:
+    other = ColdStore(tmp_path / "other")
+    other.open(wipe=True)
+    put(other, value=b"of another cluster, alike in key and version")
+    other.close()
+    put(store)
+    (tmp_path / "cold").rename(tmp_path / "away")
+    (tmp_path / "other").rename(tmp_path / "cold")
+    assert store.probe() is None
+    assert store.get(KEY, 7) is None
+
+
+def test_what_a_probe_left_behind_is_no_entry(store: ColdStore) -> None:
+    put(store, key=PROBE_KEY)
+    store.close(("n1#1", 4))
+    opened = store.open(wipe=False)
+    assert isinstance(opened, Opened)
+    assert opened.rows == ()
 
 
 def test_a_disk_that_should_be_mounted_and_is_not_is_never_opened_below_its_mount_point(

@@ -105,6 +105,8 @@ def test_one_failed_write_does_not_fail_its_batch(desk: Desk) -> None:
 
 def test_clearing_a_hang_frees_the_worker_at_once(desk: Desk) -> None:
     desk.tell(ColdFault("hang", 10_000, 1.0), *(put(i) for i in range(2, 50)))
+    while len(desk.inbox):  # until the worker has taken them and hangs
+        threading.Event().wait(0.001)
     assert isinstance(desk.ask(ColdFault("", 0, 0), put(99)), ColdDone)
 
 
