@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import sys
 from typing import Any
 
 import click
@@ -110,7 +111,7 @@ def set_(
 
 
 def _from_stdin() -> str | bytes:
-    content = click.get_binary_stream("stdin").read()
+    content: bytes = sys.stdin.buffer.read()
     try:
         return content.decode()
     except UnicodeDecodeError:

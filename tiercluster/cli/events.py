@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -118,4 +119,4 @@ def _print_one(event: Event, as_json: bool) -> None:
         print_json(event_to_json(event), one_line=True)
     else:
         click.echo("  ".join(str(cell) for cell in event_row(event)))
-    click.get_text_stream("stdout").flush()
+    sys.stdout.flush()
