@@ -1,0 +1,49 @@
+"""What a replica tells its node: frozen events, delivered from the replica's own thread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True, slots=True)
+class Applied(Generic[S]):
+    """The applied state has changed since the last tick, by entries or by a snapshot."""
+
+    state: S
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Who leads, as far as this member can tell. ``quorum``: a leader and a majority were heard of
+    each other within the fallback time; act on leadership only with it."""
+
+    leader: str | None
+    is_leader: bool
+    quorum: bool
+    term: int
+
+
+@dataclass(frozen=True, slots=True)
+class BarrierDone:
+    """``ok``: what was committed before the barrier was asked for has been applied here."""
+
+    token: str
+    ok: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sick:
+    """This member is out of voting; ``reason`` says what happened and what to do."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Healed:
+    """This member takes part again."""
+
+
+ReplicaEvent = Applied[S] | Standing | BarrierDone | Sick | Healed

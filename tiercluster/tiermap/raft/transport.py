@@ -1,0 +1,165 @@
+"""The wire between members: ZeroMQ, one ROUTER to hear everybody, one DEALER to each peer.
+
+With keys every connection is CURVE, only the peers' keys are let in, and the sender of a message is
+the peer whose key the connection has proven. Without keys (loopback only) the sender is whom the
+connection's routing id names. Frames are limited before they are read, and handed on as bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable
+
+import zmq
+from zmq.utils import z85
+
+from .files import JournalError
+from .settings import MAX_MESSAGE_BYTES, RaftKeys, ReplicaSettings
+
+log = logging.getLogger(__name__)
+
+MAX_QUEUED = 1000  # messages to or from one peer; beyond it they are lost, which Raft can take
+MAX_DRAINED = 2000  # messages in one go, so that a flood does not stop the ticks
+RECONNECT_MS, RECONNECT_MAX_MS = 50, 500
+# A partition leaves connections that TCP takes long to give up; this finds them dead.
+HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 500, 2000
+ZAP_VERSION, ZAP_OK, ZAP_DENIED = b"1.0", b"200", b"400"
+
+
+class ZmqWire:
+    """One thread owns it; others may only call ``wake``. JournalError if it cannot listen."""
+
+    def __init__(self, settings: ReplicaSettings) -> None:
+        self.deliver: Callable[[str, bytes], None] = lambda sender, data: None
+        self.denied = 0
+        self._peers = {node for node, _ in settings.peers}
+        self._keys = settings.keys
+        self._by_key = {key: node for node, key in settings.keys.peers} if settings.keys else {}
+        self._woken, self._waker = os.pipe()
+        os.set_blocking(self._woken, False)
+        os.set_blocking(self._waker, False)
+        self._context = zmq.Context()
+        try:
+            self._zap = self._open_zap() if settings.keys else None
+            self._inlet = self._open_inlet(settings.raft_address)
+            self._outlets = {
+                node: self._open_outlet(settings.node_id, node, address)
+                for node, address in settings.peers
+            }
+        except zmq.ZMQError as error:
+            self.close()
+            raise JournalError(f"cannot listen on {settings.raft_address}: {error}") from error
+        self._poller = zmq.Poller()
+        for source in (self._inlet, self._zap, self._woken):
+            if source is not None:
+                self._poller.register(source, zmq.POLLIN)
+
+    def send(self, peer: str, data: bytes) -> bool:
+        try:
+            self._outlets[peer].send(data, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    def poll(self, timeout_s: float) -> None:
+        """Wait for something, at most so long, and hand on what has come."""
+        for source, _ in self._poller.poll(max(0, round(timeout_s * 1000))):
+            if source == self._woken:
+                self._unwake()
+            elif self._zap is not None and source is self._zap:
+                self._authenticate(self._zap)
+            else:
+                self._drain()
+
+    def wake(self) -> None:
+        """Make ``poll`` return; from any thread."""
+        with contextlib.suppress(BlockingIOError, OSError):  # awake already, or closed
+            os.write(self._waker, b"w")
+
+    def close(self) -> None:
+        self._context.destroy(linger=0)
+        os.close(self._woken)
+        waker, self._waker = self._waker, -1
+        os.close(waker)
+
+    # --- sockets ----------------------------------------------------------------------------------
+
+    def _open_zap(self) -> zmq.Socket[bytes]:
+        # It must be there before the inlet: without it ZeroMQ lets every key in.
+        zap = self._context.socket(zmq.REP)
+        zap.linger = 0
+        zap.bind("inproc://zeromq.zap.01")
+        return zap
+
+    def _open_inlet(self, address: str) -> zmq.Socket[bytes]:
+        inlet = self._socket(zmq.ROUTER, self._keys)
+        inlet.router_handover = True  # a peer that reconnects takes the place of its old connection
+        if self._keys:
+            inlet.curve_server = True
+            inlet.zap_domain = b"raft"
+        inlet.bind(f"tcp://{address}")
+        return inlet
+
+    def _open_outlet(self, node_id: str, peer: str, address: str) -> zmq.Socket[bytes]:
+        outlet = self._socket(zmq.DEALER, self._keys)
+        outlet.immediate = True  # nothing waits for a peer that is away
+        outlet.reconnect_ivl, outlet.reconnect_ivl_max = RECONNECT_MS, RECONNECT_MAX_MS
+        outlet.heartbeat_ivl, outlet.heartbeat_timeout = HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS
+        if self._keys:
+            outlet.curve_serverkey = dict(self._keys.peers)[peer]
+        else:
+            outlet.routing_id = node_id.encode()
+        outlet.connect(f"tcp://{address}")
+        return outlet
+
+    def _socket(self, kind: int, keys: RaftKeys | None) -> zmq.Socket[bytes]:
+        socket = self._context.socket(kind)
+        socket.linger = 0
+        socket.sndhwm = socket.rcvhwm = MAX_QUEUED
+        socket.maxmsgsize = MAX_MESSAGE_BYTES
+        if keys:
+            socket.curve_publickey, socket.curve_secretkey = keys.public, keys.secret
+        return socket
+
+    # --- what comes in ----------------------------------------------------------------------------
+
+    def _drain(self) -> None:
+        for _ in range(MAX_DRAINED):
+            try:
+                frames = self._inlet.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            sender = self._sender(frames)
+            if sender in self._peers:
+                self.deliver(sender, frames[1].bytes)
+
+    def _sender(self, frames: list[zmq.Frame]) -> str:
+        """Whom the connection has proven to be (or names, without keys); empty for nobody."""
+        if len(frames) != 2:
+            return ""
+        if not self._keys:
+            return frames[0].bytes.decode("utf-8", "replace")
+        try:
+            return self._by_key.get(str(frames[1].get("User-Id")).encode(), "")
+        except zmq.ZMQError:
+            return ""
+
+    def _authenticate(self, zap: zmq.Socket[bytes]) -> None:
+        """One ZAP request (RFC 27): exactly the keys of the peers are let in."""
+        version, request, _domain, _address, _identity, mechanism, *credentials = (
+            zap.recv_multipart()
+        )
+        key = z85.encode(credentials[0]) if mechanism == b"CURVE" and credentials else b""
+        is_known = version == ZAP_VERSION and key in self._by_key
+        if not is_known:
+            self.denied += 1
+            log.warning("a connection with an unknown key was refused")
+        status, user = (ZAP_OK, key) if is_known else (ZAP_DENIED, b"")
+        zap.send_multipart([ZAP_VERSION, request, status, b"", user, b""])
+
+    def _unwake(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._woken, 4096):
+                pass
