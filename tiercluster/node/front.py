@@ -142,6 +142,13 @@ class Front:
         origin = Origin(identity, 0, Kind.HELLO, 0.0)
         self._refuse(origin, Status.BAD_REQUEST, text, now)
 
+    def forbid(self, identity: bytes, request: Request, role: str, now: float) -> None:
+        """A request that the sender's key does not allow."""
+        self.desk.count("forbidden")
+        origin = Origin(identity, request.rid, request.kind)
+        text = f"{request.kind.name} needs another key than a {role}'s"
+        self._refuse(origin, Status.FORBIDDEN, text, now)
+
     def _serve_data(self, origin: Origin, request: Request, now: float) -> None:
         is_write = request.kind in WRITES
         if is_write and self._writes.knows(request.client, request.rid):

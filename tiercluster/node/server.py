@@ -13,6 +13,7 @@ from collections.abc import Callable
 import structlog
 import zmq
 
+from tiercluster.cluster.keyfiles import NodeKeys
 from tiercluster.cluster.wire import (
     Fields,
     Kind,
@@ -23,12 +24,13 @@ from tiercluster.cluster.wire import (
 )
 from tiercluster.tiermap import TierMap
 
+from .access import Access, Role, is_allowed
 from .front import Front
 from .inbox import Inbox
 from .messages import ColdAnswer, ColdCommand, ShardOrder, ShardReport, ShardStopped
 from .peers import Peers
 from .settings import NodeSettings
-from .sockets import Curve, tune
+from .sockets import own_curve, server_curve, tune
 
 TICK_S = 0.01
 REQUEST_TURN = 64  # requests handled before timers and inboxes are looked at again
@@ -47,7 +49,7 @@ class ShardWorker:
         token: str,
         tell_control: Callable[[ShardReport], object],
         tell_cold: Callable[[ColdCommand], bool],
-        curve: Curve | None = None,
+        keys: NodeKeys | None = None,
     ) -> None:
         self._listen = settings.listen
         self.tell_control = tell_control
@@ -57,8 +59,10 @@ class ShardWorker:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._poller = zmq.Poller()
         self._router = self._context.socket(zmq.ROUTER)
-        tune(self._router, curve, is_server=True)
-        self._peers = Peers(self._context, self._poller, settings.id, curve)
+        tune(self._router, server_curve(keys), is_server=True)
+        self._access = Access(keys) if keys else None
+        self._authenticator = self._access.guard(self._context) if self._access else None
+        self._peers = Peers(self._context, self._poller, settings.id, own_curve(keys))
         self._front = Front(settings, token, self, time.monotonic())
         self._thread = threading.Thread(target=self._run, name="shard", daemon=True)
 
@@ -84,6 +88,8 @@ class ShardWorker:
         finally:
             self._peers.close()
             self._router.close(0)
+            if self._authenticator is not None:
+                self._authenticator.stop()
             self._context.term()
             self.tell_control(ShardStopped(reason))
 
@@ -110,15 +116,28 @@ class ShardWorker:
     def _serve_requests(self) -> None:
         for _ in range(REQUEST_TURN):
             try:
-                identity, *frames = self._router.recv_multipart(zmq.DONTWAIT)
+                if self._access is None:
+                    identity, *frames = self._router.recv_multipart(zmq.DONTWAIT)
+                    self._serve(identity, frames, Role.NODE)
+                else:
+                    parts = self._router.recv_multipart(zmq.DONTWAIT, copy=False)
+                    role = self._access.role(_user(parts[-1]))
+                    identity, *frames = (part.bytes for part in parts)
+                    self._serve(identity, frames, role)
             except zmq.Again:
                 return
-            try:
-                request = decode_request(frames)
-            except WireError as error:
-                self._front.refuse_bytes(identity, str(error), time.monotonic())
-                continue
-            self._front.request(identity, request, time.monotonic())
+
+    def _serve(self, identity: bytes, frames: list[bytes], role: Role | None) -> None:
+        now = time.monotonic()
+        try:
+            request = decode_request(frames)
+        except WireError as error:
+            self._front.refuse_bytes(identity, str(error), now)
+            return
+        if is_allowed(role, request.kind):
+            self._front.request(identity, request, now)
+        else:
+            self._front.forbid(identity, request, str(role), now)
 
     def _read_peer(self, socket: zmq.Socket[bytes]) -> None:
         for node, reply in self._peers.receive(socket):
@@ -139,3 +158,11 @@ class ShardWorker:
 
     def link_peers(self, tier_map: TierMap) -> None:
         self._peers.use_map(tier_map)
+
+
+def _user(frame: zmq.Frame) -> bytes:
+    """The public key that ZAP verified for the connection this frame came from."""
+    try:
+        return str(frame.get("User-Id")).encode()
+    except zmq.ZMQError:
+        return b""

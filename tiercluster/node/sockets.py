@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import zmq
 
+from tiercluster.cluster.keyfiles import NodeKeys
 from tiercluster.cluster.wire import MAX_BODY_BYTES, MAX_HEADER_BYTES
 
 QUEUE_MESSAGES = 256  # a connection, each way; past it the sender waits or is told
@@ -17,11 +18,23 @@ BACKLOG = 512
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """A key pair (Z85) of this node, and the public key that its peers' servers have."""
+    """The key pair (Z85) of a socket. ``server`` is the cluster's public key, which every node
+    shows; a server socket has the cluster's pair, the others the node's own."""
 
     public: bytes
     secret: bytes
     server: bytes
+
+
+def server_curve(keys: NodeKeys | None) -> Curve | None:
+    """What this node shows to those who connect."""
+    server = keys.server if keys else None
+    return Curve(server.public, server.secret, server.public) if server else None
+
+
+def own_curve(keys: NodeKeys | None) -> Curve | None:
+    """Who this node is when it connects to others."""
+    return Curve(keys.own.public, keys.own.secret, keys.server.public) if keys else None
 
 
 def tune(socket: zmq.Socket[bytes], curve: Curve | None, *, is_server: bool) -> None:

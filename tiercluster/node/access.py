@@ -1,0 +1,61 @@
+"""Who may say what to this node: CURVE keys checked by ZAP, and a role for each key.
+
+Without keys (loopback, or --insecure) everybody may say everything.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import zmq
+from zmq.auth.thread import ThreadAuthenticator
+
+from tiercluster.cluster.keyfiles import NodeKeys
+from tiercluster.cluster.wire import Kind
+
+
+class Role(StrEnum):
+    NODE = "node"
+    ADMIN = "admin"
+    CLIENT = "client"
+
+
+_ADMIN_KINDS = frozenset({Kind.PROPOSE, Kind.PROBE, Kind.FAULT})
+_NODE_KINDS = frozenset({Kind.PEER_PING, Kind.COLD_PUT, Kind.COLD_GET, Kind.COLD_DROP})
+
+
+def is_allowed(role: Role | None, kind: Kind) -> bool:
+    """Nodes may do everything (a follower forwards its proposals), admins all but members' talk,
+    clients the data and what they need to route it."""
+    match role:
+        case Role.NODE:
+            return True
+        case Role.ADMIN:
+            return kind not in _NODE_KINDS
+        case Role.CLIENT:
+            return kind not in _NODE_KINDS and kind not in _ADMIN_KINDS
+        case None:
+            return False
+
+
+class Access:
+    """The roles of the known public keys. As a ZAP credentials provider it admits only those."""
+
+    def __init__(self, keys: NodeKeys) -> None:
+        self._roles: dict[bytes, Role] = dict.fromkeys(keys.clients, Role.CLIENT)
+        self._roles.update(dict.fromkeys(keys.admins, Role.ADMIN))
+        self._roles.update((public, Role.NODE) for _, public in keys.nodes)
+
+    def role(self, public: bytes) -> Role | None:
+        return self._roles.get(public)
+
+    def callback(self, domain: str, key: bytes) -> bool:
+        """Called by the authenticator for each new connection."""
+        return key in self._roles
+
+    def guard(self, context: zmq.Context[zmq.Socket[bytes]]) -> ThreadAuthenticator:
+        """Start checking the CURVE sockets of this context; stop() ends it."""
+        authenticator = ThreadAuthenticator(context)
+        authenticator.start()
+        authenticator.configure_curve_callback(domain="*", credentials_provider=self)
+        return authenticator
