@@ -1,0 +1,287 @@
+"""One call, from its first request to its last answer, as a pure machine.
+
+Each part of the operation (the keys of one owner) goes through
+
+    waiting --send--> asked --OK--> done
+       ^                |
+       |                +-- STALE_MAP, RETRY, SHED: not applied; waits a moment, is planned anew
+       |                +-- the node is DOWN in a newer map: planned anew, as a new request
+       +----------------+-- silence, or the connection was lost: the same request again (same id,
+                            marked as a retry), to the same node, which applies it once
+
+The shell calls `step` whenever something may have changed; it says what to send now. `answered`
+takes replies. Nothing here touches a socket or a clock; times are monotonic seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import assert_never
+
+from tiercluster.tiermap import NodeState
+
+from .errors import (
+    DeadlineExceeded,
+    NoQuorum,
+    ProtocolError,
+    Refused,
+    TierclusterError,
+    Unauthorized,
+    Unavailable,
+    UnknownRef,
+)
+from .plan import LookOp, Operation, Part, split
+from .routing import Router
+from .wire import Refusal, Reply, Status
+
+MAX_SHED = 3  # answers that a node is overloaded, for one part of a call
+BACKOFF_S = 0.004
+MAX_BACKOFF_S = 0.06
+SILENCE_S = 0.15  # until a request is repeated; doubles each time
+
+Reach = Callable[[str], int | None]  # epoch of the connection to a node, None: not usable now
+
+
+class Asking:
+    """One part on its way."""
+
+    __slots__ = (
+        "epoch", "incarnation", "node", "not_before", "part", "repeat_at", "rid", "said", "shed",
+        "stamp", "tries",
+    )  # fmt: skip
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        self.node: str | None = None  # asked; None: waiting
+        self.incarnation = ""
+        self.epoch = 0
+        self.rid = 0
+        self.stamp = 0  # the deadline as first sent, ms on the node's clock
+        self.tries = 0
+        self.repeat_at = 0.0
+        self.not_before = 0.0
+        self.shed = 0
+        self.said = ""  # why the last try was not applied
+
+
+class Attempt:
+    """``asks``: the parts that are not done; ``error``: why the call failed, once it has."""
+
+    __slots__ = (
+        "_jitter", "_unplanned", "asks", "began", "deadline", "error", "operation", "rerouted",
+        "retries", "rids",
+    )  # fmt: skip
+
+    def __init__(
+        self, operation: Operation, began: float, deadline: float, jitter: Callable[[], float]
+    ) -> None:
+        """``jitter`` draws from 0 to 1."""
+        self.operation = operation
+        self.began = began
+        self.deadline = deadline
+        self.rids: list[int] = []  # all that were sent
+        self.asks = [Asking(tuple(range(len(operation.keys))))] if operation.keys else []
+        self.error: TierclusterError | None = None
+        self.retries = 0
+        self.rerouted = 0
+        self._jitter = jitter
+        self._unplanned = True
+
+    @property
+    def is_done(self) -> bool:
+        return not self.asks or self.error is not None
+
+    def fail(self, error: TierclusterError) -> None:
+        if self.error is None:
+            self.error = error
+
+    def resume(self, node: str, incarnation: str, rid: int, epoch: int, stamp: int,
+               now: float) -> Asking:  # fmt: skip
+        """The call's only part has been sent already, outside this machine."""
+        ask = self.asks[0]
+        ask.node, ask.incarnation, ask.rid = node, incarnation, rid
+        ask.epoch, ask.stamp, ask.tries = epoch, stamp, 1
+        ask.repeat_at = now + SILENCE_S
+        self.rids.append(rid)
+        self._unplanned = False
+        return ask
+
+    # --- what to send ---------------------------------------------------------------------------
+
+    def step(self, now: float, router: Router | None, reach: Reach) -> list[Asking]:
+        """The parts to send now: ``rid`` 0 wants a new id, another is a retry."""
+        if now >= self.deadline:
+            self.fail(self._too_late(router, reach))
+            return []
+        if router is None or self.is_done or isinstance(self.operation, LookOp):
+            return []
+        for ask in self.asks:
+            if ask.node is not None and self._is_lost(ask, router):
+                self._reroute(ask, now)
+        if self._unplanned:
+            self._plan(router)
+        return [ask for ask in self.asks if self._is_due(ask, now, router, reach)]
+
+    def sent(self, ask: Asking, node: str, rid: int, epoch: int, now: float) -> None:
+        """The shell has sent it."""
+        ask.node, ask.rid, ask.epoch = node, rid, epoch
+        ask.tries += 1
+        self.rids.append(rid)
+        ask.repeat_at = now + SILENCE_S * 2 ** min(ask.tries - 1, 5)
+        if ask.tries > 1:
+            self.retries += 1
+
+    def target(self, ask: Asking, router: Router) -> str | None:
+        """The node to ask."""
+        if ask.node is not None:
+            return ask.node
+        return self.operation.node or router.owner_of(self.operation.keys[ask.part[0]])
+
+    def wake_at(self) -> float:
+        """When to step again if nothing happens."""
+        times = [a.repeat_at if a.node is not None else a.not_before for a in self.asks]
+        return min([self.deadline, *[t for t in times if t > 0]])
+
+    def _is_lost(self, ask: Asking, router: Router) -> bool:
+        """Whether the map says that the asked node will not answer."""
+        member = router.tier_map.member(ask.node or "")
+        if member is None or member.state is not NodeState.UP:
+            return True
+        if member.incarnation != ask.incarnation:
+            return True
+        if self.operation.is_write or self.operation.node is not None:
+            return False  # it may have been applied there: only its answer, or its end, decides
+        return router.owner_of(self.operation.keys[ask.part[0]]) != ask.node
+
+    def _reroute(self, ask: Asking, now: float) -> None:
+        self.rerouted += 1
+        if self.operation.node is not None:
+            self.fail(Unavailable(f"{self.operation.node} went down"))
+        self._forget(ask, now, "its node went down")
+
+    def _forget(self, ask: Asking, now: float, why: str, delay: float = 0.0) -> None:
+        """Plan it anew, as a new request."""
+        ask.node, ask.rid, ask.stamp = None, 0, 0
+        ask.not_before = now + delay
+        ask.said = why
+        self._unplanned = True
+
+    def _plan(self, router: Router) -> None:
+        """One part an owner, each small enough for a message."""
+        self._unplanned = False
+        operation = self.operation
+        if operation.node is not None:
+            return
+        kept = [ask for ask in self.asks if ask.node is not None]
+        for ask in self.asks:
+            if ask.node is None:
+                kept.extend(_pieces(ask, operation, router))
+        self.asks = kept
+
+    def _is_due(self, ask: Asking, now: float, router: Router, reach: Reach) -> bool:
+        if ask.node is None and now < ask.not_before:
+            return False
+        node = self.target(ask, router)
+        if node is None:
+            self._plan_later(ask, now)
+            return False
+        epoch = reach(node)
+        if epoch is None:
+            return False
+        if ask.node is None:
+            member = router.tier_map.member(node)
+            ask.incarnation = member.incarnation if member else ""
+            return True
+        return epoch != ask.epoch or now >= ask.repeat_at
+
+    def _plan_later(self, ask: Asking, now: float) -> None:
+        what = "no such member" if self.operation.node else "no member serves"
+        self._forget(ask, now, f"{what} in the newest map", MAX_BACKOFF_S)
+
+    # --- what came back -------------------------------------------------------------------------
+
+    def answered(self, ask: Asking, reply: Reply, now: float) -> None:
+        """A reply to this part. For STALE_MAP the shell has taken the new map already."""
+        if ask not in self.asks:
+            return
+        status = reply.status
+        text = reply.fields.text if isinstance(reply.fields, Refusal) else ""
+        match status:
+            case Status.OK:
+                self._take(ask, reply)
+            case Status.STALE_MAP:
+                delay = BACKOFF_S if ask.tries < 2 else self._backoff(ask)
+                self._forget(ask, now, "the map was old", 0.0 if ask.tries < 2 else delay)
+            case Status.RETRY:
+                self._forget(ask, now, text or "not ready", self._backoff(ask))
+            case Status.SHED:
+                self._shed(ask, now, text)
+            case Status.DEADLINE:
+                self._forget(ask, now, "the node's clock says it came too late", BACKOFF_S)
+            case Status.UNKNOWN_OUTCOME:
+                self._unknown(ask, now, text)
+            case Status.BAD_REQUEST:
+                self.fail(ProtocolError(f"{ask.node} refused the request: {text}"))
+            case Status.REFUSED:
+                self.fail(Refused(text))
+            case Status.NO_QUORUM:
+                self.fail(NoQuorum(text or "too few voters reach each other"))
+            case Status.READ_ONLY:
+                self.fail(NoQuorum(text or "quorum is lost; this cluster then only reads"))
+            case Status.UNKNOWN_REF:
+                self.fail(UnknownRef(text))
+            case Status.FORBIDDEN:
+                self.fail(Unauthorized(text or f"{ask.node} does not allow this"))
+            case _:
+                assert_never(status)
+
+    def _take(self, ask: Asking, reply: Reply) -> None:
+        try:
+            self.operation.take(ask.part, reply)
+        except ProtocolError as error:
+            self.fail(error)
+        self.asks.remove(ask)
+
+    def _shed(self, ask: Asking, now: float, text: str) -> None:
+        ask.shed += 1
+        why = f"{ask.node} sheds load: {text}" if text else f"{ask.node} sheds load"
+        if ask.shed >= MAX_SHED:
+            self.fail(Unavailable(why))
+        self._forget(ask, now, why, self._backoff(ask))
+
+    def _unknown(self, ask: Asking, now: float, text: str) -> None:
+        if not self.operation.is_repeatable:
+            self.fail(DeadlineExceeded(f"it is not known whether this was applied: {text}"))
+        self._forget(ask, now, text, self._backoff(ask))
+
+    def _backoff(self, ask: Asking) -> float:
+        limit: float = min(BACKOFF_S * 2 ** min(ask.tries, 5), MAX_BACKOFF_S)
+        return limit * (0.5 + 0.5 * self._jitter())
+
+    # --- the end --------------------------------------------------------------------------------
+
+    def _too_late(self, router: Router | None, reach: Reach) -> TierclusterError:
+        if router is None:
+            return DeadlineExceeded("no member has told the tier map in time")
+        asked = [ask.node for ask in self.asks if ask.node is not None]
+        if asked:
+            return DeadlineExceeded(f"no answer in time from {', '.join(sorted(set(asked)))}")
+        why = next((ask.said for ask in self.asks if ask.said), "")
+        if why:
+            return Unavailable(f"no member could serve this in time: {why}")
+        node = self.target(self.asks[0], router)
+        return DeadlineExceeded(f"no connection in time to {node}")
+
+
+def _pieces(ask: Asking, operation: Operation, router: Router) -> list[Asking]:
+    owners: dict[str | None, list[int]] = {}
+    for index in ask.part:
+        owners.setdefault(router.owner_of(operation.keys[index]), []).append(index)
+    pieces: list[Asking] = []
+    for indices in owners.values():
+        for part in split(operation, tuple(indices)):
+            piece = Asking(part)
+            piece.tries, piece.shed = ask.tries, ask.shed
+            piece.not_before, piece.said = ask.not_before, ask.said
+            pieces.append(piece)
+    return pieces

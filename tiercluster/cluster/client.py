@@ -1,0 +1,339 @@
+"""The blocking client: scripts of `api`, carried out on pooled sessions."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import zmq
+
+from .api import Api, Make, Pause, Script
+from .errors import TierclusterError, Unavailable
+from .keys import Key, Space, encode_namespace
+from .keys_files import load_client_keys
+from .options import (
+    DEFAULT_NODES,
+    Options,
+    arguments_of_environment,
+    arguments_of_url,
+    make_options,
+)
+from .plan import Operation
+from .pool import Pool
+from .session import Counts, Session
+from .swallow import Swallowed
+from .values import DEFAULT, TTL, Default, Serializer
+from .views import Item, Placement, Stats, TierStatus
+from .wire import MAX_SCAN_PAGE, Mode
+
+T = TypeVar("T")
+
+
+class Client:
+    """A cluster cache. Connects at the first call; safe to share between threads and across forks.
+
+    ``nodes``: ``"h:p,h:p"`` or an iterable, any one member is enough. ``timeout``: seconds for one
+    call, all retries included. ``on_error="miss"``: reads return the default, writes False, when
+    the cluster fails them. ``keys``: a directory made by ``tiercluster keygen``. ValueError or
+    TypeError for wrong arguments; calls raise `TierclusterError` (and ``incr`` KeyError)."""
+
+    def __init__(
+        self,
+        nodes: str | Iterable[str] = DEFAULT_NODES,
+        *,
+        namespace: str = "",
+        default_ttl: TTL = None,
+        serializer: str | Serializer = "cbor",
+        timeout: float = 1.0,
+        on_error: str = "raise",
+        near_cache: int = 0,
+        keys: str | os.PathLike[str] | None = None,
+    ) -> None:
+        path = None if keys is None else os.fspath(keys)
+        options = make_options(
+            nodes, namespace, default_ttl, serializer, timeout, on_error, near_cache, path
+        )
+        curve = load_client_keys(path) if path is not None else None
+        self._setup(options, Pool(options.seeds, curve), Swallowed(), options.namespace)
+        self._owns_pool = True
+
+    def _setup(self, options: Options, pool: Pool, swallowed: Swallowed, name: bytes) -> None:
+        self._options = options
+        self._pool = pool
+        self._swallowed = swallowed
+        self._api = Api(options, Space(name))
+        self._owns_pool = False
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """``tier://h:p,h:p/namespace?timeout=0.2&on_error=miss``; ValueError says what is wrong."""
+        return cls(**arguments_of_url(url))
+
+    @classmethod
+    def from_env(cls) -> Self:
+        """From ``TIERCLUSTER_CLUSTER``, ``_NAMESPACE``, ``_TIMEOUT``, ``_ON_ERROR``,
+        ``_DEFAULT_TTL``, ``_SERIALIZER`` and ``_KEYS``, each optional."""
+        return cls(**arguments_of_environment(os.environ))
+
+    def __repr__(self) -> str:
+        return f"Client({','.join(self._options.seeds)!r}, namespace={self.namespace!r})"
+
+    @property
+    def namespace(self) -> str:
+        return self._api.space.name.decode()
+
+    def namespaced(self, name: str) -> Self:
+        """The same connections, another namespace. Closing it leaves them to this client."""
+        other = object.__new__(type(self))
+        other._setup(self._options, self._pool, self._swallowed, encode_namespace(name))
+        return other
+
+    def close(self) -> None:
+        """Close all connections; calls in other threads end first. Calls after it raise."""
+        if self._owns_pool:
+            self._pool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # --- reads ----------------------------------------------------------------------------------
+
+    def get(self, key: Key, default: Any = None) -> Any:
+        """The value, or ``default``. A stored None comes back as None."""
+        return self._read(self._api.get(key, default), default)
+
+    def gets(self, key: Key) -> Item[Any] | None:
+        """The value with its version, remaining TTL and place, or None."""
+        return self._read(self._api.gets(key), None)
+
+    def get_many(self, keys: Iterable[Key]) -> dict[Any, Any]:
+        """Those that exist, by the key as given; one message an owning node."""
+        found: dict[Any, Any] = {}
+        return self._read(self._api.get_many(keys, found), found)
+
+    def exists(self, key: Key) -> bool:
+        return self._read(self._api.exists(key), False)
+
+    def ttl(self, key: Key) -> float | None:
+        """Seconds left; inf: never expires; None: absent."""
+        return self._read(self._api.ttl(key), None)
+
+    # --- writes ---------------------------------------------------------------------------------
+
+    def set(self, key: Key, value: Any, ttl: TTL | Default = DEFAULT) -> bool:
+        """Whether it was stored."""
+        return self._read(self._api.set(key, value, ttl), False)
+
+    def set_many(self, mapping: Mapping[Any, Any], ttl: TTL | Default = DEFAULT) -> list[Any]:
+        """The keys that were not stored; empty is good."""
+        return self._read(self._api.set_many(mapping, ttl), list(mapping))
+
+    def delete(self, key: Key, *, version: int | None = None) -> bool:
+        """Whether it was there (and, if given, of this version)."""
+        return self._read(self._api.delete(key, version), False)
+
+    def delete_many(self, keys: Iterable[Key]) -> int:
+        """How many were there."""
+        return self._read(self._api.delete_many(keys), 0)
+
+    def touch(self, key: Key, ttl: TTL | Default = DEFAULT) -> bool:
+        """Set the time to live; whether the key was there."""
+        return self._read(self._api.touch(key, ttl), False)
+
+    # --- atomic operations: they always raise ---------------------------------------------------
+
+    def add(self, key: Key, value: Any, ttl: TTL | Default = DEFAULT) -> bool:
+        """Store only if absent; whether it was stored."""
+        return self._run(self._api.stored_once(Mode.ADD, key, value, ttl))
+
+    def replace(self, key: Key, value: Any, ttl: TTL | Default = DEFAULT) -> bool:
+        """Store only if present; whether it was stored."""
+        return self._run(self._api.stored_once(Mode.REPLACE, key, value, ttl))
+
+    def cas(self, key: Key, value: Any, version: int, ttl: TTL | Default = DEFAULT) -> bool:
+        """Store only if the version is still this one (of `gets`); whether it was stored."""
+        return self._run(self._api.stored_once(Mode.CAS, key, value, ttl, version))
+
+    def incr(
+        self, key: Key, delta: int = 1, *, initial: int | None = None, ttl: TTL | Default = DEFAULT
+    ) -> int:
+        """The new value. Absent: KeyError, or ``initial`` is stored. Without ``ttl`` an existing
+        counter keeps the time it has left. SerializationError if the value is no integer."""
+        return self._run(self._api.incr(key, delta, initial, ttl))
+
+    def decr(
+        self, key: Key, delta: int = 1, *, initial: int | None = None, ttl: TTL | Default = DEFAULT
+    ) -> int:
+        """`incr` by ``-delta``."""
+        return self._run(self._api.incr(key, -delta, initial, ttl))
+
+    def get_or_set(
+        self,
+        key: Key,
+        default: Any,
+        ttl: TTL | Default = DEFAULT,
+        *,
+        lock: bool | float | None = None,
+    ) -> Any:
+        """The value; if there is none, ``default`` (or what it returns, if callable) is stored and
+        returned. ``lock``: only one client of the cluster makes it, the others wait for it; a
+        number is how many seconds that one may take at most (True: 30)."""
+        return self._run(self._api.get_or_set(key, default, ttl, lock))
+
+    # --- the whole namespace --------------------------------------------------------------------
+
+    def scan(self, prefix: Key = "", *, limit: int | None = None) -> Iterator[str]:
+        """The keys with this prefix, in no order, fetched page by page. Keys written or moved
+        meanwhile may be missing, or come twice."""
+        left = float("inf") if limit is None else limit
+        wire = self._api.space.starting_with(prefix)
+        for node in self._run(self._api.serving()) if left > 0 else ():
+            cursor = 0
+            while cursor >= 0 and left > 0:
+                size = int(min(left, MAX_SCAN_PAGE))
+                try:
+                    keys, cursor = self._run(self._api.page(node, wire, cursor, size))
+                except Unavailable as error:
+                    self._run(self._api.went_down(node, error))
+                    break
+                for key in keys[:size]:
+                    left -= 1
+                    yield key
+
+    def delete_prefix(self, prefix: Key) -> int:
+        """Delete all keys with this prefix; how many there were."""
+        return self._read(self._api.delete_prefix(prefix), 0)
+
+    def clear(self) -> int:
+        """Delete all keys of this namespace; how many there were."""
+        return self.delete_prefix("")
+
+    # --- the cluster ----------------------------------------------------------------------------
+
+    def ping(self) -> float:
+        """Seconds to a member and back."""
+        start = time.perf_counter()
+        self._run(self._api.look())
+        return time.perf_counter() - start
+
+    def explain(self, key: Key) -> Placement:
+        """Where the key lives now and why."""
+        return self._run(self._api.explain(key))
+
+    def tiers(self) -> list[TierStatus]:
+        """All tiers of all members."""
+        return self._run(self._api.tiers())
+
+    def stats(self) -> Stats:
+        """What this client (and those made by `namespaced`) has seen."""
+        sessions = self._pool.sessions()
+        counts = sum((s.counts for s in sessions), self._pool.retired)
+        return make_stats(counts, self._swallowed.counts(), sessions)
+
+    # --- carrying out ---------------------------------------------------------------------------
+
+    def _read(self, script: Script[T], fallback: T) -> T:
+        """Run it; with ``on_error="miss"`` an error of the cluster becomes ``fallback``."""
+        if not self._options.swallows:
+            return self._run(script)
+        try:
+            return self._run(script)
+        except TierclusterError as error:
+            if isinstance(error, ValueError):  # InvalidKey, ValueTooLarge: the caller's own
+                raise
+            self._swallowed.note(error)
+            return fallback
+
+    def _run(self, script: Script[T]) -> T:
+        try:
+            step = next(script)
+            while True:
+                try:
+                    answer = self._carry_out(step)
+                except BaseException as error:  # noqa: BLE001 - scripts clean up, and pass it on
+                    step = script.throw(error)
+                else:
+                    step = script.send(answer)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+
+    def _carry_out(self, step: Operation | Pause | Make) -> Any:
+        match step:
+            case Operation():
+                self._call(step)
+                return None
+            case Pause(seconds):
+                time.sleep(seconds)
+                return None
+            case Make(function):
+                return function()
+
+    def _call(self, operation: Operation) -> None:
+        pool = self._pool
+        session = pool.take()
+        try:
+            self._call_on(session, operation)
+        except BaseException as error:
+            if not isinstance(error, TierclusterError):
+                pool.discard(session)  # interrupted at a place that nobody knows
+                raise
+            pool.give(session)
+            raise
+        pool.give(session)
+
+    def _call_on(self, session: Session, operation: Operation) -> None:
+        now = time.monotonic()
+        deadline = now + self._options.timeout
+        attempt = session.quick(operation, now, deadline, time.monotonic)
+        if attempt is None:
+            return
+        try:
+            while not attempt.is_done:
+                wait_for(session)
+                session.pump(time.monotonic())
+        except zmq.ZMQError as error:
+            raise Unavailable(f"the connection failed: {error}") from error
+        finally:
+            session.end(attempt)
+        if attempt.error is not None:
+            raise attempt.error
+
+
+def wait_for(session: Session, until: float | None = None) -> None:
+    """Block until something arrived on the session's sockets, or it wants to be pumped."""
+    poller = zmq.Poller()
+    for link in session.links():
+        poller.register(link.socket, zmq.POLLIN)
+        poller.register(link.monitor, zmq.POLLIN)
+    wake = session.wake_at() if until is None else min(until, session.wake_at())
+    poller.poll(max(0, int((wake - time.monotonic()) * 1000)) + 1)
+
+
+def make_stats(counts: Counts, swallowed: dict[str, int], sessions: list[Session]) -> Stats:
+    """The sum of what sessions saw."""
+    return Stats(
+        calls=counts.calls,
+        hits=counts.hits,
+        misses=counts.misses,
+        errors=sum(swallowed.values()),
+        swallowed=swallowed,
+        retries=counts.retries,
+        rerouted=counts.rerouted,
+        stale_maps=counts.stale_maps,
+        late_answers=counts.late_answers,
+        bad_answers=counts.bad_answers,
+        connections=sum(sum(1 for _ in s.links()) for s in sessions),
+        map_version=max((s.feed.version for s in sessions), default=0),
+    )

@@ -1,0 +1,182 @@
+"""One connection to one member: a DEALER socket, what its monitor tells, and the member's clock.
+
+    DOWN --connected--> UP --answered the greeting--> READY
+      ^------------------+-------lost-------------------+
+
+ZeroMQ queues what it cannot send and delivers it late; so nothing is sent unless connected
+(IMMEDIATE), little is queued, and a silent peer counts as lost after HEARTBEAT_TIMEOUT_MS.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from .errors import TierclusterError, Unauthorized
+from .wire import Reply, decode_reply
+
+SEND_QUEUE = 100  # messages
+HEARTBEAT_MS = 100
+HEARTBEAT_TIMEOUT_MS = 300
+HANDSHAKE_MS = 300
+CONNECT_TIMEOUT_MS = 1000
+RECONNECT_MS = 20
+MAX_RECONNECT_MS = 200
+QUICK_WAIT_MS = 5  # how long the straight path waits on one socket before it looks at all
+
+Socket = zmq.Socket[bytes]
+Context = zmq.Context[Socket]
+
+_FAILED = {
+    zmq.EVENT_CLOSED,
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,
+}
+_WATCHED = (
+    zmq.EVENT_HANDSHAKE_SUCCEEDED
+    | zmq.EVENT_DISCONNECTED
+    | zmq.EVENT_CLOSED
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_AUTH
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CurveKeys:
+    """What a client needs to prove itself and to know the cluster (Z85 text)."""
+
+    public: bytes
+    secret: bytes
+    server: bytes
+
+
+class Link:
+    """``epoch`` counts the connections; ``failed_at`` is when the last attempt to connect failed, 0
+    since the last success; ``refusal`` is what the member said against us."""
+
+    __slots__ = (
+        "address", "cluster", "epoch", "failed_at", "greeted_at", "is_closed", "is_up", "monitor",
+        "node", "offset_ms", "refusal", "silent_since", "socket",
+    )  # fmt: skip
+
+    def __init__(self, context: Context, address: str, keys: CurveKeys | None) -> None:
+        self.address = address
+        self.node = ""
+        self.cluster: str | None = None
+        self.epoch = 0
+        self.is_up = False
+        self.is_closed = False
+        self.failed_at = 0.0
+        self.refusal: TierclusterError | None = None
+        self.greeted_at = 0.0  # 0: not yet since it is up
+        self.offset_ms: float | None = None  # the member's clock minus ours, None: not known
+        self.silent_since = 0.0  # first request without an answer, 0: none
+        self.socket: Socket = context.socket(zmq.DEALER)
+        _tune(self.socket, keys)
+        if "[" in address:
+            self.socket.setsockopt(zmq.IPV6, 1)
+        name = f"inproc://link-{id(self)}-{id(self.socket)}"
+        self.socket.monitor(name, _WATCHED)
+        self.monitor: Socket = context.socket(zmq.PAIR)
+        self.monitor.setsockopt(zmq.LINGER, 0)
+        self.monitor.connect(name)
+        self.socket.connect(f"tcp://{address}")
+
+    @property
+    def is_ready(self) -> bool:
+        return self.offset_ms is not None
+
+    def read_monitor(self, now: float) -> bool:
+        """Take what happened to the connection; whether anything did."""
+        happened = False
+        while True:
+            try:
+                frames = self.monitor.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return happened
+            happened = True
+            self._note(int(parse_monitor_message(frames)["event"]), now)
+
+    def _note(self, event: int, now: float) -> None:
+        if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+            self.is_up, self.failed_at, self.greeted_at = True, 0.0, 0.0
+            self.refusal = None
+            self.epoch += 1
+        elif event == zmq.EVENT_DISCONNECTED:
+            self._lost()
+        elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            self.refusal = Unauthorized(f"{self.address} does not accept this client's key")
+            self.failed_at = now
+        elif event in _FAILED:
+            self.failed_at = now
+            self._lost()
+
+    def _lost(self) -> None:
+        self.is_up, self.offset_ms, self.greeted_at = False, None, 0.0
+        self.silent_since = 0.0
+
+    def send(self, frames: list[bytes]) -> bool:
+        """False if there is no connection, or its queue is full."""
+        if self.is_closed:
+            return False
+        try:
+            self.socket.send_multipart(frames, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    def receive(self, now: float) -> Reply | None:
+        """The next answer, None if there is none; WireError for bytes that are none. Sets the
+        clock: the one of the newest answer is the nearest."""
+        if self.is_closed:
+            return None
+        try:
+            frames = self.socket.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            return None
+        reply = decode_reply(frames)
+        self.heard(reply.clock_ms, now)
+        return reply
+
+    def heard(self, clock_ms: int, now: float) -> None:
+        """An answer came, with the member's clock."""
+        self.silent_since = 0.0
+        self.refusal = None
+        if self.is_up:
+            self.offset_ms = clock_ms - now * 1000
+
+    def stamp(self, deadline: float) -> int:
+        """A deadline of ours on the member's clock: early by the way that its last answer took."""
+        assert self.offset_ms is not None
+        return max(int(self.offset_ms + deadline * 1000), 1)
+
+    def close(self) -> None:
+        self.is_closed = True
+        self._lost()
+        self.socket.disable_monitor()
+        self.monitor.close(0)
+        self.socket.close(0)
+
+
+def _tune(socket: Socket, keys: CurveKeys | None) -> None:
+    for option, value in (
+        (zmq.LINGER, 0),
+        (zmq.IMMEDIATE, 1),
+        (zmq.SNDHWM, SEND_QUEUE),
+        (zmq.RCVTIMEO, QUICK_WAIT_MS),
+        (zmq.HEARTBEAT_IVL, HEARTBEAT_MS),
+        (zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS),
+        (zmq.HANDSHAKE_IVL, HANDSHAKE_MS),
+        (zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS),
+        (zmq.RECONNECT_IVL, RECONNECT_MS),
+        (zmq.RECONNECT_IVL_MAX, MAX_RECONNECT_MS),
+        (zmq.TCP_KEEPALIVE, 1),
+    ):
+        socket.setsockopt(option, value)
+    if keys is not None:
+        socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
+        socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
+        socket.setsockopt(zmq.CURVE_SERVERKEY, keys.server)

@@ -1,0 +1,134 @@
+"""What a client was told, checked when made: from arguments, a URL or the environment."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from .keys import encode_namespace
+from .values import TTL, Serializer, Values, seconds
+
+DEFAULT_NODES = "127.0.0.1:7701"
+DEFAULT_PORT = 7701
+MAX_SEEDS = 64
+MAX_TIMEOUT_S = 3600.0
+SCHEME = "tier"
+_ADDRESS = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%\w]+\]|[A-Za-z0-9._-]+)(?::(?P<port>\d{1,5}))?")
+_ENVIRONMENT = {
+    "TIERCLUSTER_CLUSTER": "nodes",
+    "TIERCLUSTER_NAMESPACE": "namespace",
+    "TIERCLUSTER_DEFAULT_TTL": "default_ttl",
+    "TIERCLUSTER_SERIALIZER": "serializer",
+    "TIERCLUSTER_TIMEOUT": "timeout",
+    "TIERCLUSTER_ON_ERROR": "on_error",
+    "TIERCLUSTER_NEAR_CACHE": "near_cache",
+    "TIERCLUSTER_KEYS": "keys",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Checked arguments of a client; times in seconds."""
+
+    seeds: tuple[str, ...]
+    namespace: bytes
+    default_ttl: float | None
+    values: Values
+    timeout: float
+    swallows: bool  # on_error="miss"
+    keys: str | None
+
+
+def make_options(
+    nodes: str | Iterable[str],
+    namespace: str,
+    default_ttl: TTL,
+    serializer: str | Serializer,
+    timeout: float,
+    on_error: str,
+    near_cache: int,
+    keys: str | None,
+) -> Options:
+    """ValueError or TypeError says which argument is wrong, and how."""
+    if on_error not in ("raise", "miss"):
+        raise ValueError(f"on_error is 'raise' or 'miss', not {on_error!r}")
+    if near_cache:
+        raise ValueError(
+            "near_cache is not available: this version's nodes do not announce changes to "
+            "clients, so it could not be kept coherent; leave it at 0"
+        )
+    return Options(
+        seeds=parse_nodes(nodes),
+        namespace=encode_namespace(namespace),
+        default_ttl=seconds(default_ttl),
+        values=Values(serializer),
+        timeout=check_timeout(timeout),
+        swallows=on_error == "miss",
+        keys=keys,
+    )
+
+
+def check_timeout(timeout: float) -> float:
+    """Above 0 and at most an hour."""
+    if not isinstance(timeout, int | float) or not 0 < timeout <= MAX_TIMEOUT_S:
+        raise ValueError(f"timeout is above 0 and at most {MAX_TIMEOUT_S:g} s, not {timeout!r}")
+    return float(timeout)
+
+
+def parse_nodes(nodes: str | Iterable[str]) -> tuple[str, ...]:
+    """``h:p,h:p`` or an iterable of ``h:p`` to addresses; the port may be left out."""
+    texts = nodes.split(",") if isinstance(nodes, str) else list(nodes)
+    found = tuple(dict.fromkeys(_address(text) for text in texts))
+    if not 0 < len(found) <= MAX_SEEDS:
+        raise ValueError(f"name 1 to {MAX_SEEDS} nodes, as HOST:PORT[,HOST:PORT...]")
+    return found
+
+
+def _address(text: str) -> str:
+    match = _ADDRESS.fullmatch(text.strip()) if isinstance(text, str) else None
+    if match is None or not 0 < int(match["port"] or DEFAULT_PORT) < 65536:
+        raise ValueError(f"{text!r} is no node address: write HOST:PORT")
+    return f"{match['host']}:{int(match['port'] or DEFAULT_PORT)}"
+
+
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "default_ttl": lambda text: None if text.lower() in ("", "none") else float(text),
+    "serializer": str,
+    "timeout": float,
+    "on_error": str,
+    "near_cache": int,
+    "keys": str,
+}
+
+
+def _parsed(name: str, text: str) -> Any:
+    try:
+        return _PARSERS.get(name, str)(text)
+    except ValueError:
+        raise ValueError(f"{name} cannot be {text!r}") from None
+
+
+def arguments_of_url(url: str) -> dict[str, Any]:
+    """``tier://h:p,h:p/namespace?timeout=0.2&on_error=miss`` as arguments of a client."""
+    parts = urlsplit(url)
+    if parts.scheme != SCHEME:
+        raise ValueError(f"{url!r} is no cluster URL: write {SCHEME}://HOST:PORT/NAMESPACE")
+    arguments: dict[str, Any] = {"nodes": parts.netloc or DEFAULT_NODES}
+    arguments["namespace"] = unquote(parts.path.removeprefix("/"))
+    for name, text in parse_qsl(parts.query, keep_blank_values=True, strict_parsing=False):
+        if name not in _PARSERS:
+            raise ValueError(f"unknown option {name!r} in {url!r}: {', '.join(sorted(_PARSERS))}")
+        arguments[name] = _parsed(name, text)
+    return arguments
+
+
+def arguments_of_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The ``TIERCLUSTER_*`` variables that concern a client, as its arguments."""
+    return {
+        name: _parsed(name, environment[variable])
+        for variable, name in _ENVIRONMENT.items()
+        if environment.get(variable)
+    }

@@ -1,0 +1,320 @@
+"""Operations: what one call asks for, in parts for the owners of its keys, and what came back.
+
+An operation knows its wire keys, can write the request for any part of them (`ask`) and takes the
+answer for that part (`take`). Which node gets which part, and when, is decided by `attempt`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, NamedTuple
+
+from .errors import ProtocolError
+from .routing import Router
+from .wire import (
+    MAX_KEYS,
+    Count,
+    Counter,
+    Delete,
+    DeletePrefix,
+    Fields,
+    Flags,
+    Get,
+    Incr,
+    Kind,
+    Mode,
+    Page,
+    Peek,
+    Peeked,
+    Reply,
+    Result,
+    Scan,
+    Store,
+    Stored,
+    Touch,
+    Values,
+)
+
+MAX_REQUEST_BYTES = 16 * 2**20  # of values in one message; one larger value goes alone
+MAX_REQUEST_KEY_BYTES = 2 * 2**20  # of keys in one message: half of what a header may hold
+
+Part = tuple[int, ...]  # indices of keys
+
+
+class Operation:
+    """One call. ``node``: the member it is addressed to, None: whoever owns each key.
+    ``is_write``: may have been applied when no answer came. ``is_repeatable``: applying it again
+    has the same effect."""
+
+    kind: ClassVar[Kind]
+    is_write: ClassVar[bool] = False
+    is_repeatable: ClassVar[bool] = True
+    node: str | None = None
+    keys: Sequence[bytes] = ()
+    answered_by: str = ""  # the node whose answer is being taken
+    router: Router | None = None  # that it was planned by last
+
+    def ask(self, part: Part) -> tuple[Fields, bytes]:
+        raise NotImplementedError
+
+    def take(self, part: Part, reply: Reply) -> None:
+        raise NotImplementedError
+
+    def size(self, index: int) -> int:
+        """Bytes of the body that this key adds to a request."""
+        return 0
+
+    def hits(self) -> int:
+        """How many of the keys were found, for reads of values; -1 for anything else."""
+        return -1
+
+
+def split(operation: Operation, part: Part) -> Iterator[Part]:
+    """The part in pieces that each fit a message."""
+    start, body, heads = 0, 0, 0
+    for at, index in enumerate(part):
+        value, key = operation.size(index), len(operation.keys[index]) + 32
+        is_full = (
+            at - start >= MAX_KEYS
+            or body + value > MAX_REQUEST_BYTES
+            or heads + key > MAX_REQUEST_KEY_BYTES
+        )
+        if is_full and at > start:
+            yield part[start:at]
+            start, body, heads = at, 0, 0
+        body, heads = body + value, heads + key
+    yield part[start:]
+
+
+def _check(good: bool, what: str) -> None:
+    if not good:
+        raise ProtocolError(f"an answer that does not fit its question: {what}")
+
+
+class Found(NamedTuple):
+    data: bytes
+    flags: int
+    version: int
+    ttl: float | None
+    place: int
+    node: str  # that answered
+
+
+class GetOp(Operation):
+    """``found``: per key what was there, or None."""
+
+    kind = Kind.GET
+
+    def __init__(self, keys: Sequence[bytes], meta: bool = False) -> None:
+        self.keys = keys
+        self.meta = meta
+        self.found: list[Found | None] = [None] * len(keys)
+
+    def hits(self) -> int:
+        return len(self.found) - self.found.count(None)
+
+    def ask(self, part: Part) -> tuple[Fields, bytes]:
+        keys = self.keys
+        return Get(tuple([keys[i] for i in part]), self.meta), b""
+
+    def take(self, part: Part, reply: Reply) -> None:
+        fields, body = reply.fields, reply.body
+        assert isinstance(fields, Values)
+        n, sizes = len(part), fields.sizes
+        metas = n if self.meta else 0
+        _check(len(sizes) == n and len(fields.flags) == n, "sizes of values")
+        _check(len(fields.versions) == len(fields.ttls) == len(fields.places) == metas, "meta")
+        _check(sum([s for s in sizes if s > 0]) == len(body) and min(sizes) >= -1, "body")
+        at, found = 0, self.found
+        if not self.meta:
+            for i, size, flags in zip(part, sizes, fields.flags, strict=True):
+                if size >= 0:
+                    found[i] = Found(body[at : at + size], flags, 0, None, 0, "")
+                    at += size
+            return
+        for i, size, flags, version, ttl, place in zip(
+            part, sizes, fields.flags, fields.versions, fields.ttls, fields.places, strict=True
+        ):
+            if size >= 0:
+                data = body[at : at + size]
+                found[i] = Found(data, flags, version, ttl, place, self.answered_by)
+                at += size
+
+
+class StoreOp(Operation):
+    """``versions``: per key what is stored now, 0 where it was not."""
+
+    kind = Kind.STORE
+    is_write = True
+
+    def __init__(
+        self,
+        mode: Mode,
+        keys: Sequence[bytes],
+        values: Sequence[tuple[bytes, int]],
+        ttl: float | None,
+        expected: int = 0,
+    ) -> None:
+        """``values``: (bytes, flags) per key; ``expected``: the version for CAS."""
+        self.mode, self.keys, self.values, self.ttl = mode, keys, values, ttl
+        self.expected = expected
+        self.versions = [0] * len(keys)
+
+    def size(self, index: int) -> int:
+        return len(self.values[index][0])
+
+    def ask(self, part: Part) -> tuple[Fields, bytes]:
+        if len(self.keys) == 1:
+            data, flags = self.values[0]
+            expected = (self.expected,) if self.mode is Mode.CAS else ()
+            head = (self.keys[0],), (len(data),), (flags,), (self.ttl,), expected
+            return Store(self.mode, *head), data
+        datas = [self.values[i][0] for i in part]
+        fields = Store(
+            self.mode,
+            tuple([self.keys[i] for i in part]),
+            tuple([len(data) for data in datas]),
+            tuple([self.values[i][1] for i in part]),
+            (self.ttl,),
+        )
+        return fields, b"".join(datas)
+
+    def take(self, part: Part, reply: Reply) -> None:
+        assert isinstance(reply.fields, Stored)
+        versions = reply.fields.versions
+        _check(len(versions) == len(part), "versions stored")
+        for i, version in zip(part, versions, strict=True):
+            self.versions[i] = version
+
+
+class OnceStoreOp(StoreOp):
+    """Add, replace and compare-and-set: a second application would answer otherwise."""
+
+    is_repeatable = False
+
+
+class _FlagsOp(Operation):
+    is_write = True
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        self.keys = keys
+        self.found = [False] * len(keys)
+
+    def take(self, part: Part, reply: Reply) -> None:
+        assert isinstance(reply.fields, Flags)
+        _check(len(reply.fields.found) == len(part), "flags")
+        for i, found in zip(part, reply.fields.found, strict=True):
+            self.found[i] = found
+
+
+class DeleteOp(_FlagsOp):
+    kind = Kind.DELETE
+
+    def __init__(self, keys: Sequence[bytes], version: int | None = None) -> None:
+        super().__init__(keys)
+        self.version = version
+
+    def ask(self, part: Part) -> tuple[Fields, bytes]:
+        return Delete(tuple([self.keys[i] for i in part]), self.version), b""
+
+
+class TouchOp(_FlagsOp):
+    kind = Kind.TOUCH
+
+    def __init__(self, keys: Sequence[bytes], ttl: float | None) -> None:
+        super().__init__(keys)
+        self.ttl = ttl
+
+    def ask(self, part: Part) -> tuple[Fields, bytes]:
+        return Touch(tuple([self.keys[i] for i in part]), self.ttl), b""
+
+
+class IncrOp(Operation):
+    """``counter``: what the owner answered."""
+
+    kind = Kind.INCR
+    is_write = True
+    is_repeatable = False
+
+    def __init__(self, fields: Incr) -> None:
+        self.keys = (fields.key,)
+        self.fields = fields
+        self.counter: Counter | None = None
+
+    def ask(self, part: Part) -> tuple[Fields, bytes]:
+        return self.fields, b""
+
+    def take(self, part: Part, reply: Reply) -> None:
+        assert isinstance(reply.fields, Counter)
+        self.counter = reply.fields
+
+
+class PeekOp(Operation):
+    """``versions``: 0 where absent; ``ttls``: seconds left, None for never."""
+
+    kind = Kind.PEEK
+
+    def __init__(self, keys: Sequence[bytes]) -> None:
+        self.keys = keys
+        self.versions = [0] * len(keys)
+        self.ttls: list[float | None] = [None] * len(keys)
+
+    def ask(self, part: Part) -> tuple[Fields, bytes]:
+        return Peek(tuple([self.keys[i] for i in part])), b""
+
+    def take(self, part: Part, reply: Reply) -> None:
+        fields = reply.fields
+        assert isinstance(fields, Peeked)
+        _check(len(fields.versions) == len(fields.ttls) == len(part), "versions and TTLs")
+        for i, version, ttl in zip(part, fields.versions, fields.ttls, strict=True):
+            self.versions[i], self.ttls[i] = version, ttl
+
+
+class NodeOp(Operation):
+    """A question to one member, whatever it owns; ``result`` is the answer's fields."""
+
+    def __init__(self, kind: Kind, node: str, fields: Fields) -> None:
+        self.kind = kind  # type: ignore[misc]
+        self.node = node
+        self.keys = (b"",)
+        self.fields = fields
+        self.result: Result | None = None
+
+    def ask(self, part: Part) -> tuple[Fields, bytes]:
+        return self.fields, b""
+
+    def take(self, part: Part, reply: Reply) -> None:
+        self.result = reply.fields
+
+
+class LookOp(Operation):
+    """Asks any member for the newest tier map; ``router`` is the answer."""
+
+    kind = Kind.SUBSCRIBE
+    keys = (b"",)
+
+
+class ScanOp(NodeOp):
+    """One page of one member's keys."""
+
+    def __init__(self, node: str, prefix: bytes, cursor: int, limit: int) -> None:
+        super().__init__(Kind.SCAN, node, Scan(prefix, cursor, limit))
+
+    @property
+    def page(self) -> Page:
+        assert isinstance(self.result, Page)
+        return self.result
+
+
+class DeletePrefixOp(NodeOp):
+    """One step of deleting one member's keys with a prefix."""
+
+    is_write = True
+
+    def __init__(self, node: str, prefix: bytes, cursor: int) -> None:
+        super().__init__(Kind.DELETE_PREFIX, node, DeletePrefix(prefix, cursor))
+
+    @property
+    def count(self) -> Count:
+        assert isinstance(self.result, Count)
+        return self.result

@@ -1,0 +1,186 @@
+"""Values to bytes and back; the flags byte of an entry names its encoding.
+
+Integers of 64 bits are stored as ASCII decimals under INT, whatever the serializer, so that the
+owner can increment them. Reading goes by the stored flag, not by the reader's own serializer, but
+pickle is read only where it was asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from enum import Enum, IntEnum
+from typing import Any, Final, Protocol
+
+import cbor2
+
+from .errors import SerializationError, ValueTooLarge
+from .wire import MAX_VALUE_BYTES
+
+TTL = float | int | timedelta | None  # seconds; None never expires; <= 0 is gone at once
+MAX_INT: Final = 2**63 - 1
+MIN_INT: Final = -(2**63)
+_DECIMAL = re.compile(rb"-?[0-9]{1,20}")
+
+
+class Default(Enum):
+    """Stands for "as the client was told" where None has a meaning of its own."""
+
+    DEFAULT = "DEFAULT"
+
+    def __repr__(self) -> str:
+        return "DEFAULT"
+
+
+DEFAULT: Final = Default.DEFAULT
+
+
+class Encoding(IntEnum):
+    """The flags byte of an entry."""
+
+    RAW = 0
+    INT = 1
+    CBOR = 2
+    JSON = 3
+    PICKLE = 4
+    CUSTOM = 5
+
+
+class Serializer(Protocol):
+    """What may be given as ``serializer``."""
+
+    def dumps(self, value: Any, /) -> bytes: ...
+    def loads(self, data: bytes, /) -> Any: ...
+
+
+class _Bytes:
+    def dumps(self, value: Any) -> bytes:
+        if not isinstance(value, bytes | bytearray | memoryview):
+            raise TypeError("the bytes serializer takes bytes (and integers) only")
+        return bytes(value)
+
+    def loads(self, data: bytes) -> Any:
+        return data
+
+
+class _Json:
+    def dumps(self, value: Any) -> bytes:
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+    def loads(self, data: bytes) -> Any:
+        return json.loads(data)
+
+
+class _Cbor:
+    def dumps(self, value: Any) -> bytes:
+        return cbor2.dumps(value)
+
+    def loads(self, data: bytes) -> Any:
+        return cbor2.loads(data)
+
+
+class _Pickle:
+    def dumps(self, value: Any) -> bytes:
+        return pickle.dumps(value, protocol=5)
+
+    def loads(self, data: bytes) -> Any:
+        return pickle.loads(data)  # noqa: S301 - only for clients that asked for pickle
+
+
+_BUILT_IN: dict[str, tuple[Encoding, Serializer]] = {
+    "bytes": (Encoding.RAW, _Bytes()),
+    "cbor": (Encoding.CBOR, _Cbor()),
+    "json": (Encoding.JSON, _Json()),
+    "pickle": (Encoding.PICKLE, _Pickle()),
+}
+_READ_BY_ALL: dict[int, Serializer] = {
+    int(encoding): serializer
+    for encoding, serializer in _BUILT_IN.values()
+    if encoding is not Encoding.PICKLE
+}
+
+
+class Values:
+    """One client's way to write values and to read them."""
+
+    __slots__ = ("_dumps", "_encoding", "_readers", "_takes_bytes", "name")
+
+    def __init__(self, serializer: str | Serializer) -> None:
+        """ValueError for an unknown name, TypeError for an object without dumps and loads."""
+        if isinstance(serializer, str):
+            if serializer not in _BUILT_IN:
+                raise ValueError(
+                    f"unknown serializer {serializer!r}: {', '.join(sorted(_BUILT_IN))}, "
+                    "or an object with dumps and loads"
+                )
+            self.name = serializer
+            self._encoding, chosen = _BUILT_IN[serializer]
+        else:
+            if not callable(getattr(serializer, "dumps", None)) or not callable(
+                getattr(serializer, "loads", None)
+            ):
+                raise TypeError("a serializer is a name or an object with dumps and loads")
+            self.name = type(serializer).__name__
+            self._encoding, chosen = Encoding.CUSTOM, serializer
+        self._dumps: Callable[[Any], bytes] = chosen.dumps
+        self._readers = {**_READ_BY_ALL, int(self._encoding): chosen}
+        self._takes_bytes = self._encoding in (Encoding.RAW, Encoding.CBOR, Encoding.PICKLE)
+
+    def encode(self, value: Any) -> tuple[bytes, int]:
+        """(bytes, flags); SerializationError, or ValueTooLarge above 8 MiB."""
+        kind = type(value)
+        if kind is int and MIN_INT <= value <= MAX_INT:
+            return b"%d" % value, 1
+        if kind is bytes and self._takes_bytes:
+            data, flags = value, 0
+        else:
+            data, flags = self._serialize(value), int(self._encoding)
+        if len(data) > MAX_VALUE_BYTES:
+            raise ValueTooLarge(f"a value of {len(data)} bytes; the limit is {MAX_VALUE_BYTES}")
+        return data, flags
+
+    def _serialize(self, value: Any) -> bytes:
+        try:
+            data = self._dumps(value)
+        except Exception as error:
+            raise SerializationError(
+                f"{self.name} cannot write {type(value).__name__}: {error}"
+            ) from error
+        if not isinstance(data, bytes):
+            raise SerializationError(f"{self.name} made {type(data).__name__} instead of bytes")
+        return data
+
+    def decode(self, data: bytes, flags: int) -> Any:
+        """The value; SerializationError if the bytes are not what the flags say, or need a
+        serializer that this client was not given."""
+        if flags == 1:
+            if not _DECIMAL.fullmatch(data):
+                raise SerializationError("stored bytes are marked as an integer and are none")
+            return int(data)
+        reader = self._readers.get(flags)
+        if reader is None:
+            name = Encoding(flags).name.lower() if flags in list(Encoding) else f"flags {flags}"
+            raise SerializationError(
+                f"the value was written with {name}; this client reads {self.name}"
+            )
+        try:
+            return reader.loads(data)
+        except Exception as error:
+            raise SerializationError(f"stored bytes cannot be read: {error}") from error
+
+
+def seconds(ttl: TTL) -> float | None:
+    """A TTL as the wire carries it: seconds, or None for never."""
+    if ttl is None:
+        return None
+    if isinstance(ttl, timedelta):
+        return ttl.total_seconds()
+    if not isinstance(ttl, int | float) or isinstance(ttl, bool):
+        raise TypeError(f"a TTL is a number of seconds, a timedelta or None, not {ttl!r}")
+    if math.isnan(ttl):
+        raise ValueError("a TTL cannot be NaN")
+    return None if ttl == math.inf else float(max(min(ttl, 1e15), -1.0))

@@ -1,0 +1,72 @@
+"""What client calls return besides plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+
+class Item(NamedTuple, Generic[T]):
+    """A value with what is known about it. ``ttl``: seconds left, None never expires. ``tier`` and
+    ``node``: where it was found. ``degraded``: a stand-in answered, because the node that the key
+    prefers, or that node's cold tier, is out of service."""
+
+    value: T
+    version: int
+    ttl: float | None
+    tier: str
+    node: str
+    degraded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a key lives now and why. ``owner`` is "" if no member serves; ``tiers``: the tier
+    reference that takes the work of each tier, absent where there is none; ``skipped``: what was
+    passed over, with the reason."""
+
+    owner: str
+    preference: tuple[str, ...]
+    tiers: Mapping[str, str]
+    version: int
+    skipped: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class TierStatus:
+    """One tier, as ``tiercluster tier list`` shows it. The figures are None if its node did not
+    answer."""
+
+    ref: str
+    tier: str
+    state: str
+    generation: int
+    entries: int | None
+    bytes: int | None
+    capacity_bytes: int | None
+    hits: int | None
+    misses: int | None
+    reason: str
+    since_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What this client has seen since it was made. ``swallowed``: errors that ``on_error="miss"``
+    turned into misses, by their type's name; ``errors`` is their sum."""
+
+    calls: int
+    hits: int
+    misses: int
+    errors: int
+    swallowed: Mapping[str, int]
+    retries: int
+    rerouted: int
+    stale_maps: int
+    late_answers: int
+    bad_answers: int
+    connections: int
+    map_version: int
