@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from tiercluster.tiermap import TIERS
+
 from .clients import open_client
 from .options import deadline_flag, json_flag, namespace_flag, reach_cluster
 from .rendering import print_json, print_table
@@ -49,14 +51,10 @@ def _document(key: str, placement: Any) -> dict[str, Any]:
         "key": key,
         "owner": placement.owner or None,
         "preference": list(placement.preference),
-        "tiers": {str(tier): _ref(ref) for tier, ref in placement.tiers.items()},
+        "tiers": {str(tier): placement.tiers.get(str(tier)) for tier in TIERS},
         "version": placement.version,
     }
 
 
-def _ref(ref: object) -> str | None:
-    return str(ref) if ref else None
-
-
 def _rows(placement: Any) -> list[tuple[str, str]]:
-    return [(str(tier), _ref(ref) or "nowhere") for tier, ref in placement.tiers.items()]
+    return [(str(tier), placement.tiers.get(str(tier)) or "nowhere") for tier in TIERS]
