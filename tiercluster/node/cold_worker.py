@@ -43,7 +43,7 @@ INBOX_LIMIT = 2048
 BATCH = 128  # commands in one transaction: bounds how long an answer waits for its neighbours
 CHECK_S = 0.5  # how often the directory is looked at
 TELL_PATIENCE_S = 1.0  # how long an answer waits for room before it is dropped
-NOBODY = 0  # token of a failure that no command asked about
+NOBODY = -1  # token of a failure that no command asked about
 
 log = structlog.get_logger(__name__)
 
