@@ -10,8 +10,9 @@ from enum import StrEnum
 import zmq
 from zmq.auth.thread import ThreadAuthenticator
 
-from tiercluster.cluster.keyfiles import NodeKeys
 from tiercluster.cluster.wire import Kind
+
+from .keyring import NodeKeys
 
 
 class Role(StrEnum):

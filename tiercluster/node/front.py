@@ -105,8 +105,9 @@ class Front:
         """Ask for the cold store; what a clean stop left in it is judged when the map is known."""
         self._doors.tell_cold(ColdOpen(OPEN_TOKEN, wipe=False))
 
-    def turn(self, now: float) -> None:
+    def turn(self, now: float, wall: float) -> None:
         """At the start of each turn of the loop: a late one means that this process was stopped."""
+        self._shard.use_wall(wall - now)
         if now - self._last_turn > self._settings.detector.stall_s:
             self._lease.stalled(now)
         self._last_turn = now

@@ -13,7 +13,6 @@ from collections.abc import Callable
 import structlog
 import zmq
 
-from tiercluster.cluster.keyfiles import NodeKeys
 from tiercluster.cluster.wire import (
     Fields,
     Kind,
@@ -27,12 +26,13 @@ from tiercluster.tiermap import TierMap
 from .access import Access, Role, is_allowed
 from .front import Front
 from .inbox import Inbox
+from .keyring import NodeKeys
 from .messages import ColdAnswer, ColdCommand, ShardOrder, ShardReport, ShardStopped
 from .peers import Peers
 from .settings import NodeSettings
 from .sockets import own_curve, server_curve, tune
 
-TICK_S = 0.01
+TICK_MS = 10
 REQUEST_TURN = 64  # requests handled before timers and inboxes are looked at again
 ORDERS_LIMIT = 10_000
 COLD_ANSWERS_LIMIT = 100_000
@@ -97,11 +97,11 @@ class ShardWorker:
         front = self._front
         for readable in (self._router, self.orders, self.cold_answers):
             self._poller.register(readable, zmq.POLLIN)
-        front.turn(time.monotonic())
+        front.turn(time.monotonic(), time.time())
         front.start()
         while not front.is_stopped:
-            ready = dict(self._poller.poll(TICK_S * 1000))
-            front.turn(time.monotonic())
+            ready = dict(self._poller.poll(TICK_MS))
+            front.turn(time.monotonic(), time.time())
             for order in self.orders.drain():
                 front.obey(order, time.monotonic(), time.time())
             for answer in self.cold_answers.drain():

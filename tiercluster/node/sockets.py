@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import zmq
 
-from tiercluster.cluster.keyfiles import NodeKeys
 from tiercluster.cluster.wire import MAX_BODY_BYTES, MAX_HEADER_BYTES
+
+from .keyring import NodeKeys
 
 QUEUE_MESSAGES = 256  # a connection, each way; past it the sender waits or is told
 HEARTBEAT_MS = 100
