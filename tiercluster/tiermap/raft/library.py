@@ -44,8 +44,10 @@ def library_conf(**options: Any) -> SyncObjConf:
     return SyncObjConf(**options)
 
 
-def close_pipe(notifier: PipeNotifier) -> None:
+def close_pipe(notifier: PipeNotifier | None) -> None:
     """The library never does."""
+    if notifier is None:
+        return
     os.close(notifier._PipeNotifier__pipeR)
     os.close(notifier._PipeNotifier__pipeW)
 

@@ -109,9 +109,7 @@ class Member(Generic[S]):
     @property
     def can_propose(self) -> bool:
         """Whether a proposal made now has somewhere to go."""
-        consensus = self.consensus
-        leader = consensus._getLeader()
-        return consensus.is_leader or (leader is not None and consensus.isNodeConnected(leader))
+        return self.consensus.is_leader or self.consensus.hears_leader()
 
     def propose(self, frame: bytes) -> None:
         self.consensus.append(COMMAND + frame)
