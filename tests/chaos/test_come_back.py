@@ -1,4 +1,4 @@
-"""What was away and comes back must not serve the past: a frozen node, a failed tier, a drained one.
+"""What was away and comes back must not serve the past: a frozen node, a failed or drained tier.
 
 Each round writes new values for all keys while something is away; from the moment it is back, no
 read may return an old one.

@@ -1,4 +1,4 @@
-"""Bytes from strangers: noise to every port, a pickle to the consensus port, a bind without keys."""
+"""Bytes from strangers: noise to every port, a pickle to each, a bind without keys."""
 
 from __future__ import annotations
 

@@ -64,9 +64,10 @@ def kills(tmp_path: Path, rounds: int, scenario: str) -> list[Kill]:
             cluster.wait_state(victim, "UP")
     before = [s for k in done for s in k.before]
     during = [s for k in done for s in k.during]
+    windows = [k.window_s for k in done]
     report(
         scenario, kills=rounds, leaders=leaders,
-        window_median_s=median(k.window_s for k in done), window_max_s=max(k.window_s for k in done),
+        window_median_s=median(windows), window_max_s=max(windows),
         raised=sum(len(k.errors) for k in done), stale=len(oracle.breaches),
         others_p50_before_ms=median(before) * 1e3, others_p50_during_ms=median(during) * 1e3,
         others_p99_before_ms=percentile(before, 0.99) * 1e3,
