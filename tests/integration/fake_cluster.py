@@ -18,6 +18,7 @@ import zmq
 
 from tiercluster.cluster.ring import slot_of
 from tiercluster.cluster.routing import Router
+from tiercluster.cluster.values import INT
 from tiercluster.cluster.wire import (
     Count,
     Counter,
@@ -267,13 +268,13 @@ class FakeNode:
         if entry is None:
             if fields.initial is None:
                 return Status.OK, Counter(False, True, 0, 0), b""
-            version = self._store_one(fields.key, b"%d" % fields.initial, 1, fields.ttl)
+            version = self._store_one(fields.key, b"%d" % fields.initial, INT, fields.ttl)
             return Status.OK, Counter(True, True, fields.initial, version), b""
-        if entry.flags != 1:
+        if entry.flags != INT:
             return Status.OK, Counter(True, False, 0, 0), b""
         value = int(entry.data) + fields.delta
         ttl = entry.left if fields.keep_ttl else fields.ttl
-        version = self._store_one(fields.key, b"%d" % value, 1, ttl)
+        version = self._store_one(fields.key, b"%d" % value, INT, ttl)
         return Status.OK, Counter(True, True, value, version), b""
 
     def _touch(self, fields: Any, body: bytes) -> Answer:

@@ -35,7 +35,7 @@ from .plan import (
 )
 from .ring import slot_of
 from .routing import Route, Router
-from .values import DEFAULT, MAX_INT, MIN_INT, TTL, Default, seconds
+from .values import DEFAULT, MAX_INT, MIN_INT, RAW, TTL, Default, seconds
 from .views import Item, Placement, TierStatus
 from .wire import Incr, Kind, Mode, Place, Report, StatusQuery
 
@@ -313,7 +313,7 @@ class Api:
         lease = self.space.locks().prefix + MAKER_MARK + xxh3_128_digest(wire)
         pause = PAUSE_S
         while True:
-            add = OnceStoreOp(Mode.ADD, (lease,), ((b"", 0),), lease_s)
+            add = OnceStoreOp(Mode.ADD, (lease,), ((b"", RAW),), lease_s)
             yield add
             if add.versions[0]:
                 try:

@@ -221,7 +221,7 @@ class Attempt:
             case Status.UNKNOWN_OUTCOME:
                 self._unknown(ask, now, text)
             case Status.BAD_REQUEST:
-                self.fail(ProtocolError(f"{ask.node} refused the request: {text}"))
+                self.fail(self.operation.bad_request(f"{ask.node} refused the request: {text}"))
             case Status.REFUSED:
                 self.fail(Refused(text))
             case Status.NO_QUORUM:

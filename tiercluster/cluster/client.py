@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import zmq
-
 from .api import Api, Make, Pause, Script
 from .errors import TierclusterError, Unavailable
 from .keys import Key, Space, encode_namespace
@@ -23,6 +21,7 @@ from .options import (
 )
 from .plan import Operation
 from .pool import Pool
+from .run import call
 from .session import Counts, Session
 from .swallow import Swallowed
 from .values import DEFAULT, TTL, Default, Serializer
@@ -272,53 +271,13 @@ class Client:
     def _carry_out(self, step: Operation | Pause | Make) -> Any:
         match step:
             case Operation():
-                self._call(step)
+                call(self._pool, step, self._options.timeout)
                 return None
             case Pause(seconds):
                 time.sleep(seconds)
                 return None
             case Make(function):
                 return function()
-
-    def _call(self, operation: Operation) -> None:
-        pool = self._pool
-        session = pool.take()
-        try:
-            self._call_on(session, operation)
-        except BaseException as error:
-            if not isinstance(error, TierclusterError):
-                pool.discard(session)  # interrupted at a place that nobody knows
-                raise
-            pool.give(session)
-            raise
-        pool.give(session)
-
-    def _call_on(self, session: Session, operation: Operation) -> None:
-        now = time.monotonic()
-        deadline = now + self._options.timeout
-        attempt = session.quick(operation, now, deadline, time.monotonic)
-        if attempt is None:
-            return
-        try:
-            while not attempt.is_done:
-                wait_for(session)
-                session.pump(time.monotonic())
-        except zmq.ZMQError as error:
-            raise Unavailable(f"the connection failed: {error}") from error
-        finally:
-            session.end(attempt)
-        if attempt.error is not None:
-            raise attempt.error
-
-
-def wait_for(session: Session, until: float | None = None) -> None:
-    """Block until something arrived on the session's sockets, or it wants to be pumped."""
-    poller = zmq.Poller()
-    for link in session.links():
-        poller.register(link.socket, zmq.POLLIN)
-        poller.register(link.monitor, zmq.POLLIN)
-    wake = session.wake_at() if until is None else min(until, session.wake_at())
-    poller.poll(max(0, int((wake - time.monotonic()) * 1000)) + 1)
 
 
 def make_stats(counts: Counts, swallowed: dict[str, int], sessions: list[Session]) -> Stats:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, NamedTuple
 
-from .errors import ProtocolError
+from .errors import ProtocolError, SerializationError, TierclusterError
 from .routing import Router
 from .wire import (
     MAX_KEYS,
@@ -44,11 +44,12 @@ Part = tuple[int, ...]  # indices of keys
 class Operation:
     """One call. ``node``: the member it is addressed to, None: whoever owns each key.
     ``is_write``: may have been applied when no answer came. ``is_repeatable``: applying it again
-    has the same effect."""
+    has the same effect. ``bad_request`` is how a node's BAD_REQUEST is raised."""
 
     kind: ClassVar[Kind]
     is_write: ClassVar[bool] = False
     is_repeatable: ClassVar[bool] = True
+    bad_request: ClassVar[type[TierclusterError]] = ProtocolError
     node: str | None = None
     keys: Sequence[bytes] = ()
     answered_by: str = ""  # the node whose answer is being taken
@@ -230,11 +231,12 @@ class TouchOp(_FlagsOp):
 
 
 class IncrOp(Operation):
-    """``counter``: what the owner answered."""
+    """``counter``: what the owner answered, or BAD_REQUEST past 64 bits."""
 
     kind = Kind.INCR
     is_write = True
     is_repeatable = False
+    bad_request = SerializationError
 
     def __init__(self, fields: Incr) -> None:
         self.keys = (fields.key,)

@@ -252,7 +252,7 @@ class Session:
             self._pushed(link, reply)
         elif self._own.pop(reply.rid, None) is not None:
             self._take_map(link, reply)
-            self._looked()
+            self._looked(link)
         else:
             self.counts.late_answers += 1
         if reply.map_version > self.feed.version:
@@ -308,12 +308,13 @@ class Session:
             return
         self.feed.use(tier_map, another_cluster=is_foreign)
 
-    def _looked(self) -> None:
+    def _looked(self, link: Link) -> None:
         if self.feed.router is None:
             return
         for attempt in self._attempts.values():
             if isinstance(attempt.operation, LookOp):
                 attempt.operation.router = self.feed.router
+                attempt.operation.answered_by = link.node
                 attempt.asks.clear()
 
     # --- the map --------------------------------------------------------------------------------

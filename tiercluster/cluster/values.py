@@ -40,14 +40,19 @@ DEFAULT: Final = Default.DEFAULT
 
 
 class Encoding(IntEnum):
-    """The flags byte of an entry."""
+    """The flags byte of an entry. INT is 0: so are the counters that a node makes itself."""
 
-    RAW = 0
-    INT = 1
+    INT = 0
+    RAW = 1
     CBOR = 2
     JSON = 3
     PICKLE = 4
     CUSTOM = 5
+
+
+# As plain integers, for the straight path.
+INT: Final = int(Encoding.INT)
+RAW: Final = int(Encoding.RAW)
 
 
 class Serializer(Protocol):
@@ -134,9 +139,9 @@ class Values:
         """(bytes, flags); SerializationError, or ValueTooLarge above 8 MiB."""
         kind = type(value)
         if kind is int and MIN_INT <= value <= MAX_INT:
-            return b"%d" % value, 1
+            return b"%d" % value, INT
         if kind is bytes and self._takes_bytes:
-            data, flags = value, 0
+            data, flags = value, RAW
         else:
             data, flags = self._serialize(value), int(self._encoding)
         if len(data) > MAX_VALUE_BYTES:
@@ -157,7 +162,7 @@ class Values:
     def decode(self, data: bytes, flags: int) -> Any:
         """The value; SerializationError if the bytes are not what the flags say, or need a
         serializer that this client was not given."""
-        if flags == 1:
+        if flags == INT:
             if not _DECIMAL.fullmatch(data):
                 raise SerializationError("stored bytes are marked as an integer and are none")
             return int(data)
