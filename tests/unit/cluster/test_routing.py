@@ -193,6 +193,13 @@ def test_a_new_router_keeps_what_holds_and_forgets_what_does_not() -> None:
     assert with_node_down.version == 2
 
 
+def test_a_new_router_forgets_the_owners_when_a_weight_changes() -> None:
+    first = Router(THREE)
+    before = first.slots_of("n1")
+    heavier = replace(THREE, members=(replace(THREE.members[0], weight=3.0), *THREE.members[1:]))
+    assert Router(heavier, first).slots_of("n1") > before
+
+
 def test_the_slots_of_all_nodes_are_all_slots() -> None:
     router = Router(THREE)
     slots = [router.slots_of(name) for name in ("n1", "n2", "n3")]

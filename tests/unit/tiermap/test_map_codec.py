@@ -121,6 +121,23 @@ def test_a_strange_frame_is_a_value_error(name: str) -> None:
             decode(STRANGE[name])
 
 
+@pytest.mark.parametrize(
+    ("strange", "words"),
+    [
+        (b"\x81" * 50_000 + b"\x00", "nested deeper than 8"),
+        (b"\x9b\x00\x00\x00\xff\xff\xff\xff\xff", "cut short"),
+        (b"\x81\x7b\x00\x00\x00\xff\xff\xff\xff\xff", "cut short"),
+        (b"\x9f\x01\xff", "unknown length"),
+        (b"\xc1\x00", "type 6"),
+        (b"\xa1\x00\x00", "type 5"),
+        (frame(1, "barrier", "b"), "Barrier has 3 fields"),
+    ],
+)
+def test_what_is_wrong_is_found_before_anything_is_made(strange: bytes, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        decode_command(strange)
+
+
 def test_a_newer_version_is_named() -> None:
     with pytest.raises(ValueError, match="codec version 2; this member speaks 1"):
         decode_command(frame(2, "barrier", "b", "n1", 0.0, "more"))

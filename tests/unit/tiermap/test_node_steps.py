@@ -153,6 +153,11 @@ def test_a_node_comes_back_with_new_addresses_weight_and_incarnation() -> None:
     assert after.map.ring_version == 41
 
 
+def test_a_restart_alone_moves_the_ring() -> None:
+    after = apply(COLUMNS["UP"], joined(address="a:1"))
+    assert after.map.ring_version == after.map.version == 41
+
+
 GENERATIONS_AFTER_A_JOIN = [
     # state before, keep_cold, generations of hot, warm, cold from 5, 5, 5
     (NodeState.UP, True, (6, 6, 5)),
@@ -189,6 +194,15 @@ def test_a_node_that_another_stood_in_for_forgets_its_cold_tier() -> None:
         replace(COMMANDS["stopped"], id="stop"),
         joined(id="other", node="n2", expected="", incarnation="k"),
         NodeStopped(id="stop2", by="n2", node="n2", incarnation="k"),
+        joined(),
+    )
+    assert [t.generation for t in state.map.members[0].tiers] == [2, 2, 2]
+
+
+def test_a_node_that_stopped_while_another_serves_forgets_its_cold_tier() -> None:
+    state = alone(
+        joined(id="other", node="n2", expected="", incarnation="k"),
+        replace(COMMANDS["stopped"], id="stop"),
         joined(),
     )
     assert [t.generation for t in state.map.members[0].tiers] == [2, 2, 2]

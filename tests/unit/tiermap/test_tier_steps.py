@@ -195,7 +195,7 @@ def test_a_failure_refused_by_the_guard_marks_the_tier_suspect_once() -> None:
     (event,) = first.events
     assert (event.ref, event.from_state, event.to_state) == ("n2/cold", "UP", "UP")
     assert event.reason == record.reason
-    again = apply(first, failure_of_n2("b"))
+    again = apply(first, replace(failure_of_n2("b"), evidence=(("failures", 9),)))
     assert again.outcomes[-1].code is OutcomeCode.REFUSED
     assert (again.map, again.events) == (first.map, first.events)
 
@@ -217,6 +217,14 @@ def test_a_suspect_that_recovers_is_cleared(keep: bool, generation: int) -> None
     assert record is not None
     assert (record.suspect, record.health, record.generation) == (False, Health.UP, generation)
     assert after.events[-1].reason.startswith("probes succeeded")
+
+
+@pytest.mark.parametrize(("admin", "is_suspect"), [(Admin.OUT, False), (Admin.DRAINING, True)])
+def test_a_restore_clears_suspicion_only_if_probes_follow(admin: Admin, is_suspect: bool) -> None:
+    before = world(tier_in(f"UP/{admin}", suspect=True))
+    record = apply(before, COMMANDS["restore"]).map.record(REF)
+    assert record is not None
+    assert record.suspect is is_suspect
 
 
 def test_a_drain_past_the_guard_is_refused_unless_forced() -> None:
