@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def write_until_stored(client: Client, oracle: Oracle, keys: list[str]) -> dict[
     """New values for all keys; when each was acknowledged."""
     at: dict[str, float] = {}
     for key in keys:
-        wait_until(lambda key=key: write(client, oracle, key), 20, f"{key} stored")
+        wait_until(partial(write, client, oracle, key), 20, f"{key} stored")
         at[key] = time.monotonic()
     return at
 
@@ -144,9 +145,9 @@ KEYS, VALUE_BYTES = 3000, 2000  # 6 MB on a node whose memory tiers hold two
 
 def tier_rounds(tmp_path: Path, away: str, rounds: int) -> None:
     oracle = Oracle()
-    small = {"hot": "1MiB", "warm": "1MiB", "cold": "64MiB"}
+    small = {"hot": "1MiB", "warm": "1MiB"}
     with (
-        ClusterUnderTest(tmp_path, **small) as cluster,
+        ClusterUnderTest(tmp_path, sizes=small) as cluster,
         Client(cluster.addresses, on_error="miss") as client,
     ):
         keys = owned_by(client, VICTIM, KEYS)

@@ -52,7 +52,7 @@ class ColdWork:
 def hung_disk(tmp_path: Path, seconds: float, scenario: str) -> tuple[float, float]:
     oracle = Oracle()
     with (
-        ClusterUnderTest(tmp_path, **SMALL) as cluster,
+        ClusterUnderTest(tmp_path, sizes=SMALL) as cluster,
         Client(cluster.addresses, on_error="miss") as client,
         Client(cluster.addresses, on_error="miss", timeout=0.5) as asker,
     ):
@@ -112,7 +112,7 @@ def test_a_hung_disk_costs_hot_hits_at_most_a_tenth(tmp_path: Path) -> None:
 def burst(tmp_path: Path, mebibytes: int, scenario: str) -> None:
     """Values of 16 KiB through set_many, as fast as they go, into 8 MiB a node."""
     small = {"hot": "1MiB", "warm": "1MiB", "cold": "8MiB"}
-    with ClusterUnderTest(tmp_path, **small) as cluster:
+    with ClusterUnderTest(tmp_path, sizes=small) as cluster:
         settled = cluster.status()["version"]
         stored = lost = 0
         began = time.monotonic()

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,7 @@ from .ports import free_ports
 from .process import NodeProcess, environment
 
 READY_S = 30.0
+SIZES = {"hot": "8MiB", "warm": "8MiB", "cold": "64MiB"}
 PROGRAM = (sys.executable, "-m", "tiercluster")
 
 
@@ -53,16 +54,14 @@ class CliResult:
 
 
 class ClusterUnderTest:
-    """Nodes n1..nN, all voters. Sizes are flags of `start`; ``flags`` and ``env`` go to each."""
+    """Nodes n1..nN, all voters. ``sizes`` by tier; ``flags`` and ``env`` go to each."""
 
     def __init__(
         self,
         directory: Path,
         *,
         nodes: int = 3,
-        hot: str = "8MiB",
-        warm: str = "8MiB",
-        cold: str = "64MiB",
+        sizes: Mapping[str, str] = SIZES,
         faults: bool = True,
         flags: Sequence[str] = (),
         env: dict[str, str] | None = None,
@@ -73,7 +72,7 @@ class ClusterUnderTest:
         ports = free_ports(3 * nodes)
         self.ports = {node: NodePorts(*ports[3 * i : 3 * i + 3]) for i, node in enumerate(self.ids)}
         self.processes: dict[str, NodeProcess] = {}
-        self._sizes = ("--hot", hot, "--warm", warm, "--cold", cold)
+        self._sizes = [f"--{tier}={size}" for tier, size in {**SIZES, **sizes}.items()]
         self._flags = (*(("--allow-faults",) if faults else ()), *flags)
         self._env = environment(**(env or {}))
         self._program = tuple(program)

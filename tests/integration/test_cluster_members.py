@@ -15,7 +15,7 @@ from tiercluster import Client
 
 
 def test_cold_data_survives_a_clean_restart_and_not_a_crash(tmp_path: Path) -> None:
-    with ClusterUnderTest(tmp_path, nodes=1, hot="1MiB", warm="1MiB") as cluster:
+    with ClusterUnderTest(tmp_path, nodes=1, sizes={"hot": "1MiB", "warm": "1MiB"}) as cluster:
         with Client(cluster.addresses) as client:
             keys = [f"k{i}" for i in range(2000)]
             values = {key: [key, os.urandom(1500)] for key in keys}
