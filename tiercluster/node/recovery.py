@@ -21,7 +21,7 @@ from typing import assert_never
 
 from tiercluster.tiermap import Health, Member, NodeState, OutcomeCode, Tier, TierMap, TierRef
 
-from .failures import FailureKind
+from .failures import COUNTS, FailureKind
 
 RETRY_LIMIT = 2  # of one operation
 RETRY_PAUSE_S = 0.01  # before the first; doubles
@@ -153,7 +153,8 @@ def order_for(
         case Strategy.DEGRADE:
             return MakeReadOnly(tier)
         case Strategy.TIER_FAILOVER:
-            return Failover(tier, context.is_tripped or kind in TRIPS_AT_ONCE)
+            is_out = context.is_tripped or kind in TRIPS_AT_ONCE
+            return Failover(tier, is_out and kind in COUNTS)
         case Strategy.EMERGENCY:
             return Emergency()
         case _:

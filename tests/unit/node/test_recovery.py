@@ -78,7 +78,7 @@ def test_no_failure_is_retried_without_end(
 
 @pytest.mark.parametrize("kind", sorted(set(FailureKind) - COUNTS))
 def test_overload_moves_the_operation_but_never_fails_the_tier_over(kind: FailureKind) -> None:
-    worn_out = Context(retries=9, shrinks=9)
+    worn_out = Context(is_tripped=True, retries=9, shrinks=9)
     order = order_for(kind, Tier.COLD, worn_out, used_bytes=100, jitter=0.5)
     assert order == Failover(Tier.COLD, of_the_tier=False)
 
