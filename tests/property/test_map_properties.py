@@ -193,7 +193,11 @@ STARTS = st.sampled_from([0, 1, 2, 3, 3, 4, 4]).map(started)
 @several
 @given(STARTS, plans)
 def test_what_holds_after_every_command(state: MapState, plan: Plan) -> None:
-    for command in history(state, plan):
+    check_all(state, history(state, plan))
+
+
+def check_all(state: MapState, commands: list[Command]) -> None:
+    for command in commands:
         before, state = state, apply(state, command, GUARD)
         check_step(before, command, state)
         check_state(state)
@@ -232,15 +236,18 @@ def check_ring_version(before: TierMap, after: TierMap) -> None:
     assert after.ring_version == (after.version if moved else before.ring_version)
 
 
+def shown_states(tier_map: TierMap) -> dict[str, str]:
+    nodes = {m.id: m.state.value for m in tier_map.members}
+    return nodes | {str(ref): record.state.value for ref, record in tier_map.refs()}
+
+
 def check_events(before: MapState, after: MapState) -> None:
     new = after.events[len(before.events) :]
     assert after.events[: len(before.events)] == before.events
     assert all(event.version == after.map.version for event in new)
-    shown = {str(ref): record.state.value for ref, record in after.map.refs()}
-    shown |= {m.id: m.state.value for m in after.map.members}
+    shown = shown_states(after.map)
     assert all(shown[event.ref] == event.to_state for event in new)
-    was = {str(ref): record.state.value for ref, record in before.map.refs()}
-    was |= {m.id: m.state.value for m in before.map.members}
+    was = shown_states(before.map)
     assert all(was.get(event.ref, "LEFT") == event.from_state for event in new)
     # Whatever people are shown differently has its event.
     moved = {ref for ref, state in shown.items() if was.get(ref, state) != state}
@@ -338,10 +345,7 @@ def test_in_whatever_order_commands_arrive_every_step_is_sound(
 ) -> None:
     shuffled = history(state, plan)
     order.shuffle(shuffled)  # type: ignore[attr-defined]
-    for command in shuffled:
-        before, state = state, apply(state, command, GUARD)
-        check_step(before, command, state)
-        check_state(state)
+    check_all(state, shuffled)
 
 
 @several
