@@ -1,0 +1,57 @@
+"""The directory: every key that this node holds, in 256 buckets by slot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from xxhash import xxh3_64_intdigest
+
+from tiercluster.cluster.ring import SLOT_MASK, SLOTS
+
+from .entry import Entry
+
+BUCKETS = 256
+BUCKET_SHIFT = 6  # slot >> BUCKET_SHIFT is the bucket
+VERSION_SHIFT = 36  # a version is (ring version << VERSION_SHIFT) + counter
+
+
+class Directory:
+    """Keys to entries. Buckets keep each pause short: of a scan, a sweep, or a dict that grows."""
+
+    __slots__ = ("buckets", "count", "floors", "version")
+
+    def __init__(self) -> None:
+        self.buckets: tuple[dict[bytes, Entry], ...] = tuple({} for _ in range(BUCKETS))
+        self.floors: list[int] = [0] * SLOTS  # an entry of a lower version is invisible
+        self.version = 0
+        self.count = 0
+
+    def set_stint(self, ring_version: int, floors: Sequence[int]) -> None:
+        """``floors``: for each slot the ring version at which it was gained."""
+        self.version = max(self.version, ring_version << VERSION_SHIFT)
+        self.floors = [floor << VERSION_SHIFT for floor in floors]
+
+    def next_version(self) -> int:
+        """Higher than any before."""
+        self.version += 1
+        return self.version
+
+    def get(self, key: bytes) -> Entry | None:
+        return self.buckets[(xxh3_64_intdigest(key) & SLOT_MASK) >> BUCKET_SHIFT].get(key)
+
+    def is_above_floor(self, entry: Entry) -> bool:
+        return entry.version >= self.floors[xxh3_64_intdigest(entry.key) & SLOT_MASK]
+
+    def put(self, entry: Entry) -> None:
+        """The key must not be there."""
+        self.buckets[(xxh3_64_intdigest(entry.key) & SLOT_MASK) >> BUCKET_SHIFT][entry.key] = entry
+        self.count += 1
+
+    def remove(self, entry: Entry) -> None:
+        """The entry must be there."""
+        del self.buckets[(xxh3_64_intdigest(entry.key) & SLOT_MASK) >> BUCKET_SHIFT][entry.key]
+        self.count -= 1
+
+    def __iter__(self) -> Iterator[Entry]:
+        for bucket in self.buckets:
+            yield from bucket.values()

@@ -1,0 +1,126 @@
+"""Placing a new value: the best tier that takes it, and fencing what the key held before.
+
+    hot -> warm -> cold, confirmed by the worker -> another node's cold, confirmed by it -> nowhere
+
+Whatever becomes of the new value, the old one is gone from the moment the write is handled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tiercluster.cluster.wire import Kind, Reply
+
+from .coldqueue import WRITE, Job, Outcome
+from .entry import COLD, HOT, OVERHEAD_BYTES, REMOTE, Entry
+from .holdings import Holdings
+from .messages import ColdCommand, ColdDone, ColdPut
+from .moves import Moves
+from .peerbook import PeerBook
+from .standing import UNCONFIRMED
+
+NOT_STORED = 0
+
+Done = Callable[[int, float], None]
+
+
+class Placing:
+    def __init__(self, holdings: Holdings, moves: Moves, peers: PeerBook) -> None:
+        self._holdings = holdings
+        self._moves = moves
+        self._peers = peers
+
+    def put(
+        self, key: bytes, value: bytes, flags: int, expires: float, now: float, done: Done
+    ) -> int | None:
+        """The version stored, NOT_STORED, or None: ``done`` gets one of them, with the time, when
+        the tier has confirmed."""
+        holdings = self._holdings
+        directory, standing = holdings.directory, holdings.standing
+        version = directory.next_version()
+        old = directory.get(key)
+        if old is not None:
+            if self._rewrite(old, value):
+                old.version, old.flags, old.expires = version, flags, expires
+                old.generation = standing.live[HOT]
+                return version
+            holdings.forget(old)
+        entry = Entry(key, version, flags, expires, len(value))
+        for place in standing.writable:
+            if place == COLD:
+                return self._put_cold(entry, value, now, done)
+            failure = holdings.memory[place].store(entry, value)
+            if failure is None:
+                entry.generation = standing.generation(place)
+                directory.put(entry)
+                return version
+            standing.failed(place, failure, now)
+        return self._put_peer(entry, value, now, done)
+
+    def _rewrite(self, old: Entry, value: bytes) -> bool:
+        """In hot a value is replaced where it stands, which keeps the entry's rank."""
+        if old.place != HOT or old.leaving or HOT not in self._holdings.standing.writable:
+            return False
+        hot = self._holdings.hot
+        return not hot.faults.is_on and hot.rewrite(old, value) is None
+
+    def _put_cold(self, entry: Entry, value: bytes, now: float, done: Done) -> int | None:
+        """Until the worker has confirmed it, the entry is invisible."""
+        holdings, queue = self._holdings, self._holdings.queue
+        version, generation = entry.version, holdings.standing.generation(COLD)
+        if len(value) > holdings.cold.largest:
+            return NOT_STORED
+
+        def command(token: int) -> ColdCommand | None:
+            if not holdings.is_current(entry, version):
+                return None
+            expires = self._moves.expires_wall(entry.expires)
+            return ColdPut(token, entry.key, version, generation, entry.flags, expires, value)
+
+        def finish(outcome: Outcome, now: float) -> None:
+            if not holdings.is_current(entry, version):
+                # A later write took its place, so it counts as done; its row is garbage.
+                queue.doom(entry.key, version)
+                done(version, now)
+            elif isinstance(outcome, ColdDone) and holdings.standing.live[COLD] == generation:
+                entry.generation = generation
+                done(version, now)
+            else:
+                holdings.forget(entry)
+                done(NOT_STORED, now)
+
+        entry.value = None
+        holdings.settle_in_cold(entry, value, False, UNCONFIRMED, proven=False)
+        holdings.directory.put(entry)
+        if queue.ask(Job(command, finish, len(value)), WRITE, now):
+            self._moves.trim_cold()
+            return None
+        holdings.forget(entry)
+        return NOT_STORED
+
+    def _put_peer(self, entry: Entry, value: bytes, now: float, done: Done) -> int | None:
+        holdings, moves, version = self._holdings, self._moves, entry.version
+        if not holdings.standing.is_cold_out:
+            return NOT_STORED
+        node, outage = self._peers.stand_in(entry.key), holdings.standing.outage
+        cost = len(value) + len(entry.key) + OVERHEAD_BYTES
+        if not node or holdings.remote_bytes + cost > holdings.cold.capacity:
+            return NOT_STORED
+
+        def finish(reply: Reply | None, now: float) -> None:
+            if not holdings.is_current(entry, version):
+                done(version, now)
+            elif moves.is_kept(reply, outage):
+                entry.generation = holdings.standing.generation(REMOTE)
+                done(version, now)
+            else:
+                holdings.forget(entry)
+                done(NOT_STORED, now)
+
+        fields = moves.put_for_us(entry, False, now)
+        if not self._peers.ask(node, Kind.COLD_PUT, fields, value, finish, now):
+            return NOT_STORED
+        moves.settle_with_peer(entry, node, len(value), now)
+        entry.generation = UNCONFIRMED
+        holdings.directory.put(entry)
+        return None

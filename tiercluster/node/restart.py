@@ -1,0 +1,53 @@
+"""What a start finds in the cold store: taken over after a clean stop, else wiped."""
+
+from __future__ import annotations
+
+from .coldqueue import Job, Outcome
+from .entry import COLD, NEVER, OVERHEAD_BYTES, PACKED, Entry
+from .failures import Failure
+from .foreign import MARK
+from .holdings import Holdings
+from .messages import ColdOpen, ColdRow
+from .moves import Moves
+
+
+class Restart:
+    def __init__(self, holdings: Holdings, moves: Moves) -> None:
+        self._holdings = holdings
+        self._moves = moves
+
+    def adopt(self, rows: tuple[ColdRow, ...], now: float) -> None:
+        """The rows become entries, but for those that have expired, were kept for others, or whose
+        key was written since the start."""
+        for row in rows:
+            self._adopt_one(row, now)
+        self._moves.trim_cold()
+
+    def _adopt_one(self, row: ColdRow, now: float) -> None:
+        holdings = self._holdings
+        expires = NEVER
+        if row.expires_wall is not None:
+            expires = row.expires_wall - self._moves.wall_offset
+        is_known = holdings.directory.get(row.key) is not None
+        if row.key.startswith(MARK) or expires <= now or is_known:
+            holdings.queue.doom(row.key, row.version)
+            return
+        directory = holdings.directory
+        directory.version = max(directory.version, row.version)
+        entry = Entry(row.key, row.version, row.flags & ~PACKED, expires, row.size)
+        entry.place = COLD
+        entry.packed = bool(row.flags & PACKED)
+        entry.generation = holdings.standing.generation(COLD)
+        entry.cost = row.size + len(row.key) + OVERHEAD_BYTES
+        holdings.cold.policy.add(entry)
+        directory.put(entry)
+
+    def wipe(self, now: float) -> None:
+        def command(token: int) -> ColdOpen:
+            return ColdOpen(token, wipe=True)
+
+        self._holdings.queue.serve(Job(command, self._wiped), now)
+
+    def _wiped(self, outcome: Outcome, now: float) -> None:
+        if isinstance(outcome, Failure):
+            self._holdings.standing.failed(COLD, outcome, now)

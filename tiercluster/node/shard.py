@@ -1,0 +1,270 @@
+"""The shard core: what one node does with its keys. No socket, clock, thread or randomness.
+
+    request --handle--> answer at once, or None and an Answer effect later
+    cold_answer, peer_answer, tick, use_map --> effects
+
+``now`` is monotonic seconds. Tokens of cold commands count from 1; 0 is the shell's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tiercluster.cluster.wire import (
+    Ack,
+    Delete,
+    DeletePrefix,
+    Fault,
+    Get,
+    Incr,
+    Peek,
+    Refusal,
+    Reply,
+    Request,
+    Scan,
+    Status,
+    Store,
+    Touch,
+)
+from tiercluster.cluster.wire import ColdDrop as AskedDrop
+from tiercluster.cluster.wire import ColdGet as AskedGet
+from tiercluster.cluster.wire import ColdPut as AskedPut
+from tiercluster.tiermap import TIERS, MapState, Tier
+
+from .coldqueue import ColdQueue
+from .coldreads import ColdReads
+from .drain import Drains
+from .effects import (
+    Answer,
+    Answered,
+    Effect,
+    Effects,
+    Origin,
+    ToCold,
+    ToControl,
+    ToPeer,
+)
+from .entry import COLD, HOT, WARM
+from .failures import Failure
+from .foreign import Foreign
+from .holdings import Holdings
+from .messages import ColdAnswer, ColdCommand, ColdFault, ColdRow, ShardStats, TierStats
+from .moves import Moves
+from .peerbook import PeerBook
+from .placing import Placing
+from .probes import Probes
+from .restart import Restart
+from .settings import NodeSettings
+from .standing import Standing
+from .stopping import Stopping
+from .sweep import Sweep
+from .tiers.faults import FaultPlan
+from .verbs_read import ReadVerbs
+from .verbs_scan import ScanVerbs
+from .verbs_write import WriteVerbs
+
+__all__ = ["Answer", "Effect", "Origin", "Shard", "ToCold", "ToControl", "ToPeer"]
+
+_NO_FAULTS = Status.REFUSED, Refusal("this node was started without --allow-faults"), b""
+_NOT_OURS = Status.BAD_REQUEST, Refusal("no request for the shard core"), b""
+_ACK = Status.OK, Ack(), b""
+_NOTHING: list[Effect] = []
+
+
+class Shard:
+    """One node's keys. The shell has checked lease, ownership, deadline and duplicates."""
+
+    def __init__(self, settings: NodeSettings, incarnation: str) -> None:
+        self._settings = settings
+        self._effects = Effects()
+        self._now = 0.0
+        cold_s = settings.cold.deadline_s
+        self._standing = Standing(settings, self._effects)
+        self._queue = ColdQueue(cold_s, self._standing, self._effects)
+        self._holdings = Holdings(settings, self._standing, self._queue)
+        self._peers = PeerBook(settings.id, cold_s, self._effects)
+        self._moves = Moves(self._holdings, self._peers)
+        self._reads = ColdReads(self._holdings, self._moves, self._peers)
+        placing = Placing(self._holdings, self._moves, self._peers)
+        self._read = ReadVerbs(self._holdings, self._moves, self._reads, self._effects)
+        self._write = WriteVerbs(
+            self._holdings, self._moves, placing, self._reads, self._effects
+        )  # fmt: skip
+        self._scan = ScanVerbs(self._holdings)
+        self._foreign = Foreign(self._holdings, self._moves, self._effects)
+        self._probes = Probes(self._holdings, settings, self._effects)
+        self._sweep = Sweep(self._holdings)
+        self._drains = Drains(
+            self._holdings, self._moves, self._reads, self._peers, self._effects
+        )  # fmt: skip
+        self._restart = Restart(self._holdings, self._moves)
+        self._stopping = Stopping(self._holdings, self._moves, self._sweep, incarnation)
+
+    # --- the map --------------------------------------------------------------------------------
+
+    def use_map(self, state: MapState, now: float) -> None:
+        """Health, admin and generation of this node's tiers, and who stands in for its cold."""
+        self._standing.use_map(state.map, now)
+        self._peers.use_map(state.map)
+        self._foreign.use_map()
+        self._drains.use_map(now)
+
+    def set_stint(self, ring_version: int, floors: Sequence[int]) -> None:
+        """Versions from now on are above ``ring_version << 36``; an entry in a slot is invisible if
+        its version is below ``floors[slot] << 36``."""
+        self._holdings.directory.set_stint(ring_version, floors)
+
+    def use_wall(self, offset_s: float) -> None:
+        """The wall clock less the monotonic clock, for expiry times that outlive the process."""
+        self._moves.wall_offset = offset_s
+
+    # --- requests -------------------------------------------------------------------------------
+
+    def handle(self, request: Request, origin: Origin, now: float) -> Answered | None:
+        """(status, fields, body), or None: an Answer effect with ``origin`` will follow."""
+        asked = request.fields
+        match asked:
+            case Get():
+                return self._read.get(asked, origin, now)
+            case Store():
+                return self._write.store(asked, request.body, origin, now)
+            case Delete():
+                return self._write.delete(asked, now)
+            case Incr():
+                return self._write.incr(asked, origin, now)
+            case Touch():
+                return self._write.touch(asked, now)
+            case Peek():
+                return self._read.peek(asked, now)
+            case Scan():
+                return self._scan.scan(asked, now)
+            case DeletePrefix():
+                return self._scan.delete_prefix(asked, now)
+            case AskedPut() | AskedGet() | AskedDrop():
+                return self._foreign.handle(request, origin, now)
+            case Fault():
+                return self._inject(asked)
+            case _:
+                return _NOT_OURS
+
+    def _inject(self, asked: Fault) -> Answered:
+        if not self._settings.allow_faults:
+            return _NO_FAULTS
+        try:
+            tier = Tier(asked.tier)
+            plan = FaultPlan(asked.kind, asked.ms, asked.rate) if asked.kind else None
+        except ValueError as error:
+            return Status.BAD_REQUEST, Refusal(str(error)), b""
+        if tier is Tier.COLD:
+            self._effects.cold(ColdFault(asked.kind, asked.ms, asked.rate))
+        else:
+            self._holdings.memory[TIERS.index(tier)].faults.use(plan)
+        return _ACK
+
+    # --- answers and time -----------------------------------------------------------------------
+
+    def cold_answer(self, answer: ColdAnswer, now: float) -> None:
+        self._queue.answered(answer, now)
+
+    def cold_shed(self, command: ColdCommand, now: float) -> None:
+        """The cold worker's inbox was full."""
+        self._queue.not_sent(command, now)
+
+    def cold_is_missing(self, failure: Failure, now: float) -> None:
+        """The cold store did not open."""
+        self._standing.is_dead_now(COLD, failure, now)
+
+    def peer_answer(self, token: int, reply: Reply | None, now: float) -> None:
+        """What a ToPeer came to; None: it failed or there was no answer."""
+        self._peers.answered(token, reply, now)
+
+    def tick(self, now: float) -> None:
+        """What is due: deadlines, a bucket of the sweep, a slice of each drain."""
+        self._now = now
+        self._queue.tick(now)
+        self._peers.tick(now)
+        self._foreign.tick(now)
+        self._sweep.tick(now)
+        self._drains.tick(now)
+        self._moves.make_room(now)
+        self._stopping.tick(now)
+
+    def probe(self, tier: Tier, now: float) -> None:
+        """Write, read back, verify and delete through the tier's real path; ends in Probed."""
+        self._probes.probe(tier, now)
+
+    # --- start and stop -------------------------------------------------------------------------
+
+    def adopt_cold(self, rows: tuple[ColdRow, ...], now: float, wall: float) -> None:
+        """Take over what a clean stop left in cold; the map has kept its generation. ``wall`` is
+        the wall clock at ``now``."""
+        self.use_wall(wall - now)
+        self._restart.adopt(rows, now)
+
+    def wipe_cold(self, now: float) -> None:
+        """Empty the store: what it holds is not to be trusted."""
+        self._restart.wipe(now)
+
+    def begin_stop(self, now: float, grace_s: float) -> None:
+        """Move hot and warm to cold within ``grace_s``, then close the store with a clean marker.
+        No requests after this."""
+        self._stopping.begin(now, grace_s)
+
+    @property
+    def is_stopped(self) -> bool:
+        return self._stopping.is_over
+
+    # --- effects and figures --------------------------------------------------------------------
+
+    def take_effects(self) -> list[Effect]:
+        """The effects since the last call, in order; not to be changed when empty."""
+        waiting = self._effects.waiting
+        if not waiting:
+            return _NOTHING
+        self._effects.waiting = []
+        return waiting
+
+    def stats(self) -> ShardStats:
+        holdings, hits = self._holdings, self._read.hits
+        asked = sum(hits) + self._read.misses
+        hot, warm, cold = holdings.hot, holdings.warm, holdings.cold
+        below_hot = asked - hits[HOT]
+        below_warm = below_hot - hits[WARM]
+        below_cold = below_warm - hits[COLD]
+        return ShardStats(
+            tiers=(
+                TierStats(hot.policy.count, hot.size_bytes, hot.capacity, hits[HOT], below_hot),
+                TierStats(
+                    warm.policy.count, warm.size_bytes, warm.capacity, hits[WARM], below_warm
+                ),
+                TierStats(
+                    cold.policy.count,
+                    cold.size_bytes,
+                    cold.capacity,
+                    hits[COLD],
+                    below_cold,
+                ),
+            ),
+            counters=self._counters(),
+            breakers=tuple(str(s.breaker.state(self._now)) for s in self._standing.tiers),
+        )
+
+    def _counters(self) -> tuple[tuple[str, int], ...]:
+        moves, write = self._moves, self._write
+        return (
+            ("entries", self._holdings.directory.count),
+            ("remote_hits", self._read.hits[3]),
+            ("misses", self._read.misses),
+            ("stored", write.stored),
+            ("not_stored", write.not_stored),
+            ("deleted", write.deleted),
+            ("demoted", moves.demoted),
+            ("promoted", moves.promoted),
+            ("spilled", moves.spilled),
+            ("dropped", moves.dropped),
+            ("swept", self._sweep.swept),
+            ("cold_reads_shed", self._reads.shed),
+            ("cold_operations_shed", self._queue.sheds),
+            ("peer_failures", self._peers.failures),
+            ("kept_for_others", self._foreign.count),
+        )

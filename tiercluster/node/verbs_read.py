@@ -1,0 +1,221 @@
+"""GET and PEEK."""
+
+from __future__ import annotations
+
+from itertools import accumulate
+
+from xxhash import xxh3_64_intdigest
+
+from tiercluster.cluster.ring import SLOT_MASK
+from tiercluster.cluster.wire import (
+    MAX_BODY_BYTES,
+    MAX_VALUE_BYTES,
+    Get,
+    Peek,
+    Peeked,
+    Status,
+    Values,
+)
+
+from .coldreads import ColdReads
+from .directory import BUCKET_SHIFT
+from .effects import Answered, Effects, Origin
+from .entry import COLD, HOT, MOST_FREQ, NEVER, Entry, is_read
+from .holdings import Holdings
+from .moves import READS_TO_PROMOTE, Moves
+
+MISS = -1
+_SAFE_KEYS = MAX_BODY_BYTES // MAX_VALUE_BYTES  # so many values always fit into one body
+
+_MISSED_ONE = Status.OK, Values((MISS,), (0,)), b""
+
+
+class _Gathering:
+    """A GET some of whose values are still on their way."""
+
+    __slots__ = ("_reads", "chunks", "entries", "flags", "meta", "origin", "places", "sizes",
+                 "waiting")  # fmt: skip
+
+    def __init__(self, origin: Origin, meta: bool, sizes: list[int], flags: list[int],
+                 chunks: list[bytes]) -> None:  # fmt: skip
+        self.origin = origin
+        self.meta = meta
+        self.sizes, self.flags, self.chunks = sizes, flags, chunks
+        self.entries: dict[int, tuple[int, float, int]] = {}  # version, expires, place
+        self.waiting = 0
+
+    def fill(self, index: int, value: bytes, entry: Entry, place: int) -> None:
+        self.sizes[index] = len(value)
+        self.flags[index] = entry.flags
+        self.chunks[index] = value
+        if self.meta:
+            self.entries[index] = entry.version, entry.expires, place
+
+    def answer(self, now: float) -> Answered:
+        if len(self.sizes) > _SAFE_KEYS:
+            self._trim()
+        body = b"".join(self.chunks)
+        if not self.meta:
+            return Status.OK, Values(tuple(self.sizes), tuple(self.flags)), body
+        nothing = 0, NEVER, 0
+        found = [self.entries.get(i, nothing) for i in range(len(self.sizes))]
+        return (
+            Status.OK,
+            Values(
+                tuple(self.sizes),
+                tuple(self.flags),
+                tuple(version for version, _, _ in found),
+                tuple(seconds_left(expires, now) for _, expires, _ in found),
+                tuple(place for _, _, place in found),
+            ),
+            body,
+        )
+
+    def _trim(self) -> None:
+        """What does not fit into one body is a miss."""
+        for index, total in enumerate(accumulate(map(len, self.chunks))):
+            if total > MAX_BODY_BYTES and self.sizes[index] > 0:
+                self.sizes[index] = MISS
+                self.chunks[index] = b""
+
+
+def seconds_left(expires: float, now: float) -> float | None:
+    """None: never expires."""
+    return None if expires == NEVER else max(expires - now, 0.0)
+
+
+class ReadVerbs:
+    """``hits`` by place; ``misses`` are keys that were answered with none."""
+
+    def __init__(
+        self, holdings: Holdings, moves: Moves, reads: ColdReads, effects: Effects
+    ) -> None:
+        self._holdings = holdings
+        self._moves = moves
+        self._reads = reads
+        self._effects = effects
+        self.hits = [0, 0, 0, 0]
+        self.misses = 0
+
+    def get(self, asked: Get, origin: Origin, now: float) -> Answered | None:
+        """Straight-line code for values in hot; None if any has to be waited for."""
+        directory = self._holdings.directory
+        buckets, floors = directory.buckets, directory.floors
+        live = self._holdings.standing.live
+        sizes: list[int] = []
+        flags: list[int] = []
+        chunks: list[bytes] = []
+        elsewhere: list[tuple[int, Entry]] | None = None
+        if asked.meta or self._holdings.hot.faults.is_on:
+            return self._get_slowly(asked, origin, now)
+        misses = 0
+        for key in asked.keys:
+            slot = xxh3_64_intdigest(key) & SLOT_MASK
+            entry = buckets[slot >> BUCKET_SHIFT].get(key)
+            if (
+                entry is None
+                or entry.expires <= now
+                or entry.version < floors[slot]
+                or entry.generation != live[entry.place]
+            ):
+                misses += 1
+            elif entry.place == HOT:
+                # What S3Fifo.hit does.
+                if entry.freq < MOST_FREQ:
+                    entry.freq += 1
+                value = entry.value
+                assert value is not None
+                sizes.append(len(value))
+                flags.append(entry.flags)
+                chunks.append(value)
+                continue
+            else:
+                if elsewhere is None:
+                    elsewhere = []
+                elsewhere.append((len(sizes), entry))
+            sizes.append(MISS)
+            flags.append(0)
+            chunks.append(b"")
+        self.misses += misses
+        waits = 0 if elsewhere is None else len(elsewhere)
+        if hits := len(sizes) - misses - waits:
+            self.hits[HOT] += hits
+            self._holdings.standing.succeeded(HOT, now)
+        if elsewhere is None and len(sizes) <= _SAFE_KEYS:
+            return Status.OK, Values(tuple(sizes), tuple(flags)), b"".join(chunks)
+        gathering = _Gathering(origin, False, sizes, flags, chunks)
+        return self._gather(gathering, elsewhere or [], now)
+
+    def _get_slowly(self, asked: Get, origin: Origin, now: float) -> Answered | None:
+        n = len(asked.keys)
+        gathering = _Gathering(origin, asked.meta, [MISS] * n, [0] * n, [b""] * n)
+        found = [self._holdings.visible(key, now) for key in asked.keys]
+        self.misses += found.count(None)
+        return self._gather(gathering, [(i, e) for i, e in enumerate(found) if e], now)
+
+    def _gather(
+        self, gathering: _Gathering, found: list[tuple[int, Entry]], now: float
+    ) -> Answered | None:
+        for index, entry in found:
+            # An entry read before it in this request may have moved or dropped it.
+            if not self._holdings.is_current(entry, entry.version):
+                moved = self._holdings.visible(entry.key, now)
+                if moved is None:
+                    self.misses += 1
+                    continue
+                entry = moved
+            if entry.place < COLD:
+                self._read_memory(gathering, index, entry, now)
+            else:
+                self._read_below(gathering, index, entry, now)
+        return None if gathering.waiting else gathering.answer(now)
+
+    def _read_memory(self, gathering: _Gathering, index: int, entry: Entry, now: float) -> None:
+        place = entry.place
+        value = self._holdings.read_memory(entry, now)
+        if value is None:
+            self.misses += 1
+            return
+        self.hits[place] += 1
+        is_read(entry)
+        gathering.fill(index, value, entry, place)
+        if place != HOT and entry.freq >= READS_TO_PROMOTE:
+            self._moves.promote(entry, value, now)
+
+    def _read_below(self, gathering: _Gathering, index: int, entry: Entry, now: float) -> None:
+        place = entry.place
+
+        def arrived(value: bytes | None, read: Entry, failed: bool, now: float) -> None:
+            if value is None and not failed:
+                value, read = self._newer(read, now)
+            if value is None:
+                self.misses += 1
+            else:
+                self.hits[place] += 1
+                gathering.fill(index, value, read, place)
+            gathering.waiting -= 1
+            if not gathering.waiting:
+                self._effects.answer(gathering.origin, gathering.answer(now))
+
+        gathering.waiting += 1
+        if not self._reads.ask(entry, arrived, now):
+            gathering.waiting -= 1
+            self.misses += 1
+
+    def _newer(self, read: Entry, now: float) -> tuple[bytes | None, Entry]:
+        """What was written while the read was under way, if it is in memory."""
+        entry = self._holdings.visible(read.key, now)
+        if entry is None or entry.place >= COLD:
+            return None, read
+        return self._holdings.read_memory(entry, now), entry
+
+    def peek(self, asked: Peek, now: float) -> Answered:
+        found = [self._holdings.visible(key, now) for key in asked.keys]
+        return (
+            Status.OK,
+            Peeked(
+                tuple(e.version if e else 0 for e in found),
+                tuple(seconds_left(e.expires, now) if e else None for e in found),
+            ),
+            b"",
+        )

@@ -1,0 +1,222 @@
+"""STORE, DELETE, TOUCH and INCR."""
+
+from __future__ import annotations
+
+import re
+
+from tiercluster.cluster.wire import (
+    Counter,
+    Delete,
+    Flags,
+    Incr,
+    Mode,
+    Refusal,
+    Status,
+    Store,
+    Stored,
+    Touch,
+)
+
+from .coldreads import ColdReads
+from .effects import Answered, Effects, Origin
+from .entry import COLD, NEVER, Entry, is_read
+from .holdings import Holdings
+from .moves import Moves
+from .placing import NOT_STORED, Placing
+
+INT64 = range(-(2**63), 2**63)
+COUNTER_FLAGS = 0  # of an entry that INCR made
+_INTEGER = re.compile(rb"-?[0-9]{1,19}")
+
+_OVERFLOW = Status.BAD_REQUEST, Refusal("the counter would leave the range of 64 bits"), b""
+_UNREADABLE = Status.RETRY, Refusal("the counter cannot be read now"), b""
+_NOT_KEPT = Status.RETRY, Refusal("the counter cannot be stored now"), b""
+_ABSENT = Status.OK, Counter(False, True, 0, 0), b""
+
+
+def expires_at(ttl: float | None, now: float) -> float:
+    """``ttl`` in seconds; one that is not above 0 has passed."""
+    if ttl is None:
+        return NEVER
+    return now + ttl if ttl > 0 else now
+
+
+class _Storing:
+    """A STORE some of whose keys wait for a confirmation."""
+
+    __slots__ = ("origin", "versions", "waiting")
+
+    def __init__(self, origin: Origin, count: int) -> None:
+        self.origin = origin
+        self.versions = [NOT_STORED] * count
+        self.waiting = 0
+
+    def answer(self) -> Answered:
+        return Status.OK, Stored(tuple(self.versions)), b""
+
+
+class WriteVerbs:
+    def __init__(
+        self,
+        holdings: Holdings,
+        moves: Moves,
+        placing: Placing,
+        reads: ColdReads,
+        effects: Effects,
+    ) -> None:
+        self._holdings = holdings
+        self._moves = moves
+        self._placing = placing
+        self._reads = reads
+        self._effects = effects
+        self.stored = self.not_stored = self.deleted = 0
+
+    # --- STORE ----------------------------------------------------------------------------------
+
+    def store(self, asked: Store, body: bytes, origin: Origin, now: float) -> Answered | None:
+        storing = _Storing(origin, len(asked.keys))
+        shared = len(asked.ttls) == 1
+        offset = 0
+        for index, (key, size, flags) in enumerate(
+            zip(asked.keys, asked.sizes, asked.flags, strict=True)
+        ):
+            value = body[offset : offset + size]
+            offset += size
+            if asked.mode != Mode.SET and not self._is_allowed(asked, index, now):
+                self.not_stored += 1
+                continue
+            expires = expires_at(asked.ttls[0 if shared else index], now)
+            self._store_one(storing, index, key, value, flags, expires, now)
+        return None if storing.waiting else storing.answer()
+
+    def _is_allowed(self, asked: Store, index: int, now: float) -> bool:
+        entry = self._holdings.visible(asked.keys[index], now)
+        match asked.mode:
+            case Mode.ADD:
+                return entry is None
+            case Mode.REPLACE:
+                return entry is not None
+            case _:
+                return entry is not None and entry.version == asked.versions[index]
+
+    def _store_one(self, storing: _Storing, index: int, key: bytes, value: bytes, flags: int,
+                   expires: float, now: float) -> None:  # fmt: skip
+        def done(version: int, now: float) -> None:
+            storing.versions[index] = version
+            storing.waiting -= 1
+            self._count(version)
+            if not storing.waiting:
+                self._effects.answer(storing.origin, storing.answer())
+
+        version = self._placing.put(key, value, flags, expires, now, done)
+        if version is None:
+            storing.waiting += 1
+        else:
+            storing.versions[index] = version
+            self._count(version)
+            self._moves.make_room(now)
+
+    def _count(self, version: int) -> None:
+        if version == NOT_STORED:
+            self.not_stored += 1
+        else:
+            self.stored += 1
+
+    # --- DELETE, TOUCH --------------------------------------------------------------------------
+
+    def delete(self, asked: Delete, now: float) -> Answered:
+        """With a version only that version is deleted."""
+        return Status.OK, Flags(tuple(self._delete(k, asked.version, now) for k in asked.keys)), b""
+
+    def _delete(self, key: bytes, version: int | None, now: float) -> bool:
+        entry = self._holdings.directory.get(key)
+        if entry is None or (version is not None and entry.version != version):
+            return False
+        was_visible = self._holdings.is_visible(entry, now)
+        # An invisible one goes too: its tier may come back with what it holds.
+        self._holdings.forget(entry)
+        self.deleted += was_visible
+        return was_visible
+
+    def touch(self, asked: Touch, now: float) -> Answered:
+        expires = expires_at(asked.ttl, now)
+        return Status.OK, Flags(tuple(self._touch(k, expires, now) for k in asked.keys)), b""
+
+    def _touch(self, key: bytes, expires: float, now: float) -> bool:
+        entry = self._holdings.visible(key, now)
+        if entry is None:
+            return False
+        if entry.place == COLD:
+            self._holdings.cold.retime(entry)
+        if entry.place <= COLD:
+            entry.expires = expires
+        else:
+            # Another node keeps it no longer than it was asked to.
+            entry.expires = min(entry.expires, expires)
+        return True
+
+    # --- INCR -----------------------------------------------------------------------------------
+
+    def incr(self, asked: Incr, origin: Origin, now: float) -> Answered | None:
+        entry = self._holdings.visible(asked.key, now)
+        if entry is None:
+            if asked.initial is None:
+                return _ABSENT
+            expires = expires_at(asked.ttl, now)
+            return self._put_counter(asked, asked.initial, COUNTER_FLAGS, expires, origin, now)
+        if entry.place < COLD:
+            is_read(entry)
+            value = self._holdings.read_memory(entry, now)
+            return self._add(asked, entry, value, origin, now)
+        return self._incr_later(asked, entry, origin, now)
+
+    def _incr_later(self, asked: Incr, entry: Entry, origin: Origin, now: float) -> Answered | None:
+        version = entry.version
+
+        def arrived(value: bytes | None, read: Entry, failed: bool, now: float) -> None:
+            if value is None and failed:
+                answered: Answered | None = _UNREADABLE
+            elif value is not None and self._holdings.is_current(read, version):
+                answered = self._add(asked, read, value, origin, now)
+            else:
+                # It is gone or another since: begin anew with what is there now.
+                answered = self._incr_again(asked, origin, now)
+            if answered is not None:
+                self._effects.answer(origin, answered)
+
+        return None if self._reads.ask(entry, arrived, now) else _UNREADABLE
+
+    def _incr_again(self, asked: Incr, origin: Origin, now: float) -> Answered | None:
+        entry = self._holdings.visible(asked.key, now)
+        if entry is not None and entry.place >= COLD:
+            return _UNREADABLE  # once is enough: the client may ask again
+        return self.incr(asked, origin, now)
+
+    def _add(
+        self, asked: Incr, entry: Entry, value: bytes | None, origin: Origin, now: float
+    ) -> Answered | None:
+        if value is None:
+            return _UNREADABLE
+        if not _INTEGER.fullmatch(value):
+            return Status.OK, Counter(True, False, 0, entry.version), b""
+        expires = entry.expires if asked.keep_ttl else expires_at(asked.ttl, now)
+        total = int(value) + asked.delta
+        return self._put_counter(asked, total, entry.flags, expires, origin, now)
+
+    def _put_counter(
+        self, asked: Incr, total: int, flags: int, expires: float, origin: Origin, now: float
+    ) -> Answered | None:
+        if total not in INT64:
+            return _OVERFLOW
+
+        def done(version: int, now: float) -> None:
+            self._effects.answer(origin, self._counted(total, version))
+
+        version = self._placing.put(asked.key, b"%d" % total, flags, expires, now, done)
+        if version is None:
+            return None
+        self._moves.make_room(now)
+        return self._counted(total, version)
+
+    def _counted(self, total: int, version: int) -> Answered:
+        return (Status.OK, Counter(True, True, total, version), b"") if version else _NOT_KEPT
