@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 
-DEFAULT_CLUSTER = "127.0.0.1:7701"
+DEFAULT_PORT = 7701
+DEFAULT_CLUSTER = f"127.0.0.1:{DEFAULT_PORT}"
 
 
 def split(text: str) -> tuple[str, int]:
@@ -23,13 +24,14 @@ def join(host: str, port: int) -> str:
 
 
 def split_list(text: str) -> tuple[str, ...]:
-    """The addresses of a comma-separated list, each checked; ValueError for an empty one."""
-    parts = tuple(part.strip() for part in text.split(",") if part.strip())
+    """The addresses of a comma-separated list, each checked; a missing port is DEFAULT_PORT."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
     if not parts:
         raise ValueError("an address is needed: HOST:PORT[,HOST:PORT...]")
-    for part in parts:
+    whole = tuple(part if ":" in part else f"{part}:{DEFAULT_PORT}" for part in parts)
+    for part in whole:
         split(part)
-    return parts
+    return whole
 
 
 def is_loopback(host: str) -> bool:

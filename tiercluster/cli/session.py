@@ -114,6 +114,8 @@ class Session:
 
 
 def session_of(ctx: click.Context) -> Session:
-    """The session as the root command and this command's flags made it."""
+    """The session as the root command and this command's flags made it, its addresses checked."""
     session = ctx.find_object(Session) or Session()
-    return session.at(ctx.meta.get(CLUSTER_META), ctx.meta.get(KEYS_META))
+    found = session.at(ctx.meta.get(CLUSTER_META), ctx.meta.get(KEYS_META))
+    _ = found.addresses
+    return found

@@ -31,7 +31,7 @@ from .view import View, cluster_document
 def top(ctx: click.Context, interval: float, count: int | None, as_json: bool) -> None:
     """The cluster's status, renewed every second; ctrl-c ends it.
 
-    The reads a second of each tier are measured between two looks. With --json it prints one
+    The lookups a second of each tier are measured between two looks. With --json it prints one
     status document a line.
 
     \b
@@ -74,7 +74,7 @@ def _live(admin: AdminDoor, interval: float, count: int | None) -> None:
             except (Unavailable, DeadlineExceeded) as error:
                 live.update(frame(before, {}, f"no member answers: {error}"), refresh=True)
                 continue
-            live.update(frame(view, reads_per_s(before, view, now - before_at)), refresh=True)
+            live.update(frame(view, lookups_per_s(before, view, now - before_at)), refresh=True)
             before, before_at = view, now
 
 
@@ -85,16 +85,16 @@ def frame(view: View, rates: dict[str, float], trouble: str = "") -> Group:
     lines += [Text(note, style="yellow") for note in notes(view)]
     if trouble:
         lines.append(Text(trouble, style="bold red"))
-    return Group(*lines, Text(""), table((*TIER_COLUMNS, "#reads/s"), rows))
+    return Group(*lines, Text(""), table((*TIER_COLUMNS, "#lookups/s"), rows))
 
 
 def _rate(rate: float | None) -> str:
     return "-" if rate is None else f"{rate:.0f}"
 
 
-def reads_per_s(before: View, after: View, seconds: float) -> dict[str, float]:
+def lookups_per_s(before: View, after: View, seconds: float) -> dict[str, float]:
     """By tier ref; a tier whose counters went back (a restart) or that was not asked has none."""
-    old, new = _reads(before), _reads(after)
+    old, new = _lookups(before), _lookups(after)
     return {
         ref: (count - old[ref]) / seconds
         for ref, count in new.items()
@@ -102,7 +102,7 @@ def reads_per_s(before: View, after: View, seconds: float) -> dict[str, float]:
     }
 
 
-def _reads(view: View) -> dict[str, int]:
+def _lookups(view: View) -> dict[str, int]:
     tiers: list[dict[str, Any]] = [
         tier
         for node in cluster_document(view)["nodes"]

@@ -1,0 +1,1 @@
+"""The commands, over a fake cluster that decides with the real state machine."""
