@@ -126,7 +126,9 @@ def test_time_alone_does_not_shrink_the_hold_down_but_successful_reads_do() -> N
         world.fail()
         world.run(30)
     assert world.prober.hold_down_s(Tier.COLD) == 4.0
-    world.run(600)
+    for _ in range(60):
+        world.prober.traffic(Tier.COLD, world.hits, world.now)
+        world.run(10)
     assert world.prober.hold_down_s(Tier.COLD) == 4.0
     for _ in range(60):
         world.hits += 10
@@ -227,13 +229,24 @@ def test_a_probe_without_an_answer_has_failed_and_the_next_one_goes() -> None:
 
 
 def test_an_answer_that_nobody_waits_for_changes_nothing() -> None:
-    world = World()
+    world = World(replace(RULES, successes=6, stable_s=0.1))
     world.fail()
-    world.tick()
+    world.run(1.1)
+    assert world.phase is Phase.PROBING
     for _ in range(10):
         world.prober.probed(Tier.COLD, "", world.now, 0.5)
-    world.run(0.5)
+    world.run(0.9)
     assert not world.recovered
+
+
+def test_successes_count_only_over_the_stable_time() -> None:
+    world = World(replace(RULES, stable_s=20.0))
+    world.fail()
+    world.run(19)
+    assert len(world.probes) > RULES.successes
+    assert not world.recovered
+    world.run(3)
+    assert len(world.recovered) == 1
 
 
 @settings(max_examples=60, deadline=None)
