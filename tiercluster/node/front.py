@@ -86,6 +86,8 @@ class Front:
         self._subscribers = Subscribers()
         self.desk = Desk(settings, token, now)
         self._map = TierMap()
+        self._token = token
+        self._before = ""  # the process that the map knew under this id before this one joined
         self._cold_rows: ColdOpened | None = None
         self._withheld: frozenset[str] = frozenset()
         self._grants = False
@@ -317,6 +319,9 @@ class Front:
             return
         self._map = self.desk.use_state(state, now)
         self._gate.map_version = new.version
+        me = new.member(self._settings.id)
+        if me is not None and me.incarnation.partition("#")[0] != self._token:
+            self._before = me.incarnation.partition("#")[0]
         self._doors.link_peers(new)
         others = [m.id for m in new.members
                   if m.state is NodeState.UP and m.id != self._settings.id]  # fmt: skip
@@ -357,12 +362,14 @@ class Front:
         self._carry_out(now)
 
     def _decide_on_cold_rows(self, now: float, wall: float) -> None:
-        """What a clean stop left in cold is taken over if the map kept its generation."""
+        """What a clean stop left in cold is taken over if that process was this node's last one and
+        the map kept the generation."""
         opened, me = self._cold_rows, self._map.member(self._settings.id)
         if opened is None or me is None or me.incarnation != self._ownership.incarnation:
             return
         self._cold_rows = None
-        if opened.marker is not None and opened.marker[1] == me.tier(Tier.COLD).generation:
+        # The process matters too: a new cluster begins with the generations of the old one.
+        if opened.marker == (self._before, me.tier(Tier.COLD).generation):
             self._shard.adopt_cold(opened.rows, now, wall)
         else:
             self._shard.wipe_cold(now)
