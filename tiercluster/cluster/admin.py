@@ -13,12 +13,12 @@ from tiercluster.tiermap import (
     NodeState,
     OutcomeCode,
     TierMap,
-    decode_event,
     encode_command,
 )
 
 from .api import report_of
-from .errors import DeadlineExceeded, ProtocolError, Refused, Unavailable, UnknownRef
+from .errors import DeadlineExceeded, Refused, Unavailable, UnknownRef
+from .events import events_of
 from .keys_files import load_client_keys
 from .options import check_timeout, parse_nodes
 from .plan import LookOp, NodeOp
@@ -26,7 +26,6 @@ from .pool import Pool
 from .run import call, watch
 from .wire import (
     Decided,
-    EventList,
     EventsQuery,
     Fault,
     Fields,
@@ -111,12 +110,7 @@ class Admin:
         """Committed changes after version ``since``, oldest first, as far as a member has them."""
         _, node = self._look()
         result = self._ask(node, Kind.EVENTS, EventsQuery(since))
-        assert isinstance(result, EventList)
-        try:
-            events = [decode_event(event) for event in result.events]
-        except ValueError as error:
-            raise ProtocolError(f"an event that cannot be read: {error}") from None
-        return [event for event in events if event.version > since]
+        return events_of(result, since)
 
     def fault(self, node: str, tier: str, kind: str, ms: float, rate: float) -> None:
         """Inject a fault into a tier's own I/O path, or end it (``kind`` ""). Refused unless the

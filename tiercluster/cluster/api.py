@@ -7,6 +7,7 @@ and returns the result. It does no I/O, so `Client` and `AsyncClient` run the sa
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -35,6 +36,7 @@ from .plan import (
 )
 from .ring import slot_of
 from .routing import Route, Router
+from .swallow import Swallowed
 from .values import DEFAULT, MAX_INT, MIN_INT, RAW, TTL, Default, seconds
 from .views import Item, Placement, TierStatus
 from .wire import Incr, Kind, Mode, Place, Report, StatusQuery
@@ -58,6 +60,13 @@ class Make:
     function: Callable[[], Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Just:
+    """A value that is there, whatever it is."""
+
+    value: Any
+
+
 Step = Operation | Pause | Make
 Script = Generator[Step, Any, T]
 _PLACES = {
@@ -71,10 +80,22 @@ _PLACES = {
 class Api:
     """The calls for one namespace."""
 
-    def __init__(self, options: Options, space: Space) -> None:
+    def __init__(self, options: Options, space: Space, swallowed: Swallowed) -> None:
         self.options = options
         self.space = space
         self.values = options.values
+        self.swallowed = swallowed
+
+    def soft(self, script: Script[T], fallback: T) -> Script[T]:
+        """With ``on_error="miss"`` what the cluster fails comes to ``fallback``. What the caller
+        did wrong (InvalidKey, ValueTooLarge) is raised all the same."""
+        try:
+            return (yield from script)
+        except TierclusterError as error:
+            if not self.options.swallows or isinstance(error, ValueError):
+                raise
+            self.swallowed.note(error)
+            return fallback
 
     def ttl_of(self, ttl: TTL | Default) -> float | None:
         return self.options.default_ttl if ttl is DEFAULT else seconds(ttl)
@@ -287,23 +308,26 @@ class Api:
     def get_or_set(
         self, key: Key, make: Any, ttl: TTL | Default, lock: bool | float | None
     ) -> Script[Any]:
+        """A cluster that fails is no reason not to make the value, with ``on_error="miss"``."""
         wire = self.space.wire(key)
-        found = yield from self._found(wire)
+        found = yield from self.soft(self.found(wire), None)
         if found is not None:
-            return self._decoded(found)
+            return found.value
         if not lock:
             return (yield from self._made(key, make, ttl))
         lease_s = LEASE_S if lock is True else float(lock)
         return (yield from self._made_by_one(key, wire, make, ttl, lease_s))
 
-    def _found(self, wire: bytes) -> Script[Found | None]:
+    def found(self, wire: bytes) -> Script[Just | None]:
+        """The value, wrapped: it may be None."""
         operation = GetOp((wire,))
         yield operation
-        return operation.found[0]
+        found = operation.found[0]
+        return None if found is None else Just(self.values.decode(found.data, found.flags))
 
     def _made(self, key: Key, make: Any, ttl: TTL | Default) -> Script[Any]:
         value = (yield Make(make)) if callable(make) else make
-        yield from self.set(key, value, ttl)
+        yield from self.soft(self.set(key, value, ttl), False)
         return value
 
     def _made_by_one(
@@ -313,21 +337,33 @@ class Api:
         lease = self.space.locks().prefix + MAKER_MARK + xxh3_128_digest(wire)
         pause = PAUSE_S
         while True:
-            add = OnceStoreOp(Mode.ADD, (lease,), ((b"", RAW),), lease_s)
-            yield add
-            if add.versions[0]:
-                try:
-                    found = yield from self._found(wire)  # made since we looked
-                    if found is not None:
-                        return self._decoded(found)
-                    return (yield from self._made(key, make, ttl))
-                finally:
-                    yield DeleteOp((lease,), add.versions[0])
+            version = yield from self.soft(self._leased(lease, lease_s), -1)
+            if version:
+                return (yield from self._made_under(lease, version, key, wire, make, ttl))
             yield Pause(pause)
             pause = min(pause * 1.5, MAX_PAUSE_S)
-            found = yield from self._found(wire)
+            found = yield from self.soft(self.found(wire), None)
             if found is not None:
-                return self._decoded(found)
+                return found.value
+
+    def _leased(self, lease: bytes, lease_s: float) -> Script[int]:
+        add = OnceStoreOp(Mode.ADD, (lease,), ((b"", RAW),), lease_s)
+        yield add
+        return add.versions[0]
+
+    def _made_under(
+        self, lease: bytes, version: int, key: Key, wire: bytes, make: Any, ttl: TTL | Default
+    ) -> Script[Any]:
+        """``version`` of the lease; -1: the cluster failed us, so there is none."""
+        try:
+            found = yield from self.soft(self.found(wire), None)  # made since we looked
+            if found is not None:
+                return found.value
+            return (yield from self._made(key, make, ttl))
+        finally:
+            if version > 0:
+                with suppress(TierclusterError):  # it ends by itself
+                    yield DeleteOp((lease,), version)
 
 
 _FIGURES = ("entries", "bytes", "capacity_bytes", "hits", "misses")

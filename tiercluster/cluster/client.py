@@ -2,98 +2,49 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
-from .api import Api, Make, Pause, Script
-from .errors import TierclusterError, Unavailable
-from .keys import Key, Space, encode_namespace
-from .keys_files import load_client_keys
-from .options import (
-    DEFAULT_NODES,
-    Options,
-    arguments_of_environment,
-    arguments_of_url,
-    make_options,
-)
+from tiercluster.tiermap import Event
+
+from .api import Make, Pause, Script
+from .caching import CachedCalls, KeyMaker
+from .errors import Unavailable
+from .events import Watcher
+from .handle import Handle
+from .handouts import CachedFunction, CacheMapping, Lock
+from .keys import Key
+from .leases import Lease
+from .link import CurveKeys
+from .options import Options
 from .plan import Operation
 from .pool import Pool
 from .run import call
 from .session import Counts, Session
-from .swallow import Swallowed
-from .values import DEFAULT, TTL, Default, Serializer
+from .values import DEFAULT, TTL, Default
 from .views import Item, Placement, Stats, TierStatus
 from .wire import MAX_SCAN_PAGE, Mode
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
-class Client:
-    """A cluster cache. Connects at the first call; safe to share between threads and across forks.
+class Client(Handle[Pool]):
+    """The blocking client. Safe to share between threads and across forks."""
 
-    ``nodes``: ``"h:p,h:p"`` or an iterable, any one member is enough. ``timeout``: seconds for one
-    call, all retries included. ``on_error="miss"``: reads return the default, writes False, when
-    the cluster fails them. ``keys``: a directory made by ``tiercluster keygen``. ValueError or
-    TypeError for wrong arguments; calls raise `TierclusterError` (and ``incr`` KeyError)."""
+    _watcher: Watcher | None = None
 
-    def __init__(
-        self,
-        nodes: str | Iterable[str] = DEFAULT_NODES,
-        *,
-        namespace: str = "",
-        default_ttl: TTL = None,
-        serializer: str | Serializer = "cbor",
-        timeout: float = 1.0,
-        on_error: str = "raise",
-        near_cache: int = 0,
-        keys: str | os.PathLike[str] | None = None,
-    ) -> None:
-        path = None if keys is None else os.fspath(keys)
-        options = make_options(
-            nodes, namespace, default_ttl, serializer, timeout, on_error, near_cache, path
-        )
-        curve = load_client_keys(path) if path is not None else None
-        self._setup(options, Pool(options.seeds, curve), Swallowed(), options.namespace)
-        self._owns_pool = True
-
-    def _setup(self, options: Options, pool: Pool, swallowed: Swallowed, name: bytes) -> None:
-        self._options = options
-        self._pool = pool
-        self._swallowed = swallowed
-        self._api = Api(options, Space(name))
-        self._owns_pool = False
-
-    @classmethod
-    def from_url(cls, url: str) -> Self:
-        """``tier://h:p,h:p/namespace?timeout=0.2&on_error=miss``; ValueError says what is wrong."""
-        return cls(**arguments_of_url(url))
-
-    @classmethod
-    def from_env(cls) -> Self:
-        """From ``TIERCLUSTER_CLUSTER``, ``_NAMESPACE``, ``_TIMEOUT``, ``_ON_ERROR``,
-        ``_DEFAULT_TTL``, ``_SERIALIZER`` and ``_KEYS``, each optional."""
-        return cls(**arguments_of_environment(os.environ))
-
-    def __repr__(self) -> str:
-        return f"Client({','.join(self._options.seeds)!r}, namespace={self.namespace!r})"
-
-    @property
-    def namespace(self) -> str:
-        return self._api.space.name.decode()
-
-    def namespaced(self, name: str) -> Self:
-        """The same connections, another namespace. Closing it leaves them to this client."""
-        other = object.__new__(type(self))
-        other._setup(self._options, self._pool, self._swallowed, encode_namespace(name))
-        return other
+    def _connect(self, options: Options, curve: CurveKeys | None) -> Pool:
+        return Pool(options.seeds, curve)
 
     def close(self) -> None:
         """Close all connections; calls in other threads end first. Calls after it raise."""
-        if self._owns_pool:
-            self._pool.close()
+        if self._watcher is not None:
+            self._watcher.stop()
+        if self._owns_connection:
+            self._connection.close()
 
     def __enter__(self) -> Self:
         return self
@@ -206,7 +157,7 @@ class Client:
                 except Unavailable as error:
                     self._run(self._api.went_down(node, error))
                     break
-                for key in keys[:size]:
+                for key in keys if left == float("inf") else keys[: int(left)]:
                     left -= 1
                     yield key
 
@@ -217,6 +168,35 @@ class Client:
     def clear(self) -> int:
         """Delete all keys of this namespace; how many there were."""
         return self.delete_prefix("")
+
+    # --- built from these -----------------------------------------------------------------------
+
+    def lock(self, name: Key, ttl: TTL = 30, *, wait: float | None = None) -> Lock:
+        """A lease on this name for ``ttl`` seconds. ``wait``: how long to wait for it; None: as
+        long as it takes, 0: try once. ``with`` raises DeadlineExceeded when that was not enough."""
+        return Lock(self._run, Lease(self._api, name, ttl), name, wait)
+
+    def cached(
+        self,
+        ttl: TTL | Default = DEFAULT,
+        key: KeyMaker = None,
+        *,
+        cache_none: bool = True,
+        unless: Callable[[Any], bool] | None = None,
+    ) -> Callable[[Callable[P, T]], CachedFunction[P, T]]:
+        """Decorate a function so that its results are cached. ``key``: a function of the arguments
+        or a text with their names in braces; None: the function's name and a hash of them.
+        ``unless``: results that it is true for are not cached."""
+
+        def decorate(function: Callable[P, T]) -> CachedFunction[P, T]:
+            calls = CachedCalls(self._api, function, ttl, key, cache_none, unless)
+            return CachedFunction(self._run, calls, function)
+
+        return decorate
+
+    def mapping(self, ttl: TTL | Default = None) -> MutableMapping[str, Any]:
+        """This namespace as a mapping; what is set there expires after ``ttl``, None: never."""
+        return CacheMapping(self._run, self._api, self.scan, ttl)
 
     # --- the cluster ----------------------------------------------------------------------------
 
@@ -234,25 +214,24 @@ class Client:
         """All tiers of all members."""
         return self._run(self._api.tiers())
 
+    def on_event(self, callback: Callable[[Event], object]) -> None:
+        """Have each change of the tier map that is committed from now on told to ``callback``, in
+        order, in a thread of its own, until this client is closed."""
+        if self._watcher is None:
+            since = self._run(self._api.look()).version
+            self._watcher = Watcher(self._connection, since, self._options.timeout)
+        self._watcher.add(callback)
+
     def stats(self) -> Stats:
         """What this client (and those made by `namespaced`) has seen."""
-        sessions = self._pool.sessions()
-        counts = sum((s.counts for s in sessions), self._pool.retired)
+        sessions = self._connection.sessions()
+        counts = sum((s.counts for s in sessions), self._connection.retired)
         return make_stats(counts, self._swallowed.counts(), sessions)
 
     # --- carrying out ---------------------------------------------------------------------------
 
     def _read(self, script: Script[T], fallback: T) -> T:
-        """Run it; with ``on_error="miss"`` an error of the cluster becomes ``fallback``."""
-        if not self._options.swallows:
-            return self._run(script)
-        try:
-            return self._run(script)
-        except TierclusterError as error:
-            if isinstance(error, ValueError):  # InvalidKey, ValueTooLarge: the caller's own
-                raise
-            self._swallowed.note(error)
-            return fallback
+        return self._run(self._api.soft(script, fallback))
 
     def _run(self, script: Script[T]) -> T:
         try:
@@ -271,7 +250,7 @@ class Client:
     def _carry_out(self, step: Operation | Pause | Make) -> Any:
         match step:
             case Operation():
-                call(self._pool, step, self._options.timeout)
+                call(self._connection, step, self._options.timeout)
                 return None
             case Pause(seconds):
                 time.sleep(seconds)

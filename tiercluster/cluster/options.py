@@ -39,7 +39,6 @@ class Options:
     values: Values
     timeout: float
     swallows: bool  # on_error="miss"
-    keys: str | None
 
 
 def make_options(
@@ -50,7 +49,6 @@ def make_options(
     timeout: float,
     on_error: str,
     near_cache: int,
-    keys: str | None,
 ) -> Options:
     """ValueError or TypeError says which argument is wrong, and how."""
     if on_error not in ("raise", "miss"):
@@ -67,7 +65,6 @@ def make_options(
         values=Values(serializer),
         timeout=check_timeout(timeout),
         swallows=on_error == "miss",
-        keys=keys,
     )
 
 

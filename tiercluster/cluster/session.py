@@ -97,6 +97,7 @@ class Session:
         self._step_at = 0.0
         self._happened = True  # something that any waiting call may depend on
         self._fresh: list[Attempt] = []
+        self.finished: list[Attempt] = []  # since somebody last emptied it; only if `opened`
         self.is_closed = False
 
     # --- calls ----------------------------------------------------------------------------------
@@ -163,22 +164,32 @@ class Session:
         self._add(attempt)
         if reply is not None:
             self._dispatch(link, reply, now)
-        self.pump(now)
+        self._first_pump(attempt, now)
         return attempt
 
     def _member_of(self, link: Link) -> Member | None:
         router = self.feed.router
         return router.tier_map.member(link.node) if router else None
 
-    def begin(self, operation: Operation, now: float, deadline: float) -> Attempt:
-        """Start a call and send what can be sent now. End it with `end`."""
+    def begin(
+        self, operation: Operation, now: float, deadline: float, *, pumps: bool = True
+    ) -> Attempt:
+        """Start a call and, if ``pumps``, send what can be sent now. End it with `end`."""
         attempt = Attempt(operation, now, deadline, random.random)
         if isinstance(operation, LookOp):
             self._renew_at = now
         if not attempt.is_done:
             self._add(attempt)
-            self.pump(now)
+            if pumps:
+                self._first_pump(attempt, now)
         return attempt
+
+    def _first_pump(self, attempt: Attempt, now: float) -> None:
+        try:
+            self.pump(now)
+        except BaseException:
+            self.end(attempt)
+            raise
 
     def _add(self, attempt: Attempt) -> None:
         self._attempts[id(attempt)] = attempt
@@ -243,6 +254,7 @@ class Session:
         for attempt in self._attempts.values():
             if any(ask.node == link.node for ask in attempt.asks):
                 attempt.fail(link.refusal)
+        self._happened = True
 
     def _dispatch(self, link: Link, reply: Reply, now: float) -> None:
         asked = self._asked.pop(reply.rid, None)
@@ -268,8 +280,7 @@ class Session:
         operation = attempt.operation
         operation.answered_by, operation.router = link.node, self.feed.router
         attempt.answered(ask, reply, now)
-        if not attempt.is_done:
-            self._fresh.append(attempt)
+        self._fresh.append(attempt)
 
     def _pushed(self, link: Link, reply: Reply) -> None:
         if isinstance(reply.fields, Refusal):
@@ -316,6 +327,7 @@ class Session:
                 attempt.operation.router = self.feed.router
                 attempt.operation.answered_by = link.node
                 attempt.asks.clear()
+        self._happened = True
 
     # --- the map --------------------------------------------------------------------------------
 
@@ -443,6 +455,8 @@ class Session:
         for attempt in attempts:
             if not attempt.is_done:
                 self._step_one(attempt, now)
+            if attempt.is_done and self._opened is not None:
+                self.finished.append(attempt)
         self._step_at = max(self._step_at, now + 0.0005)
 
     def _step_one(self, attempt: Attempt, now: float) -> None:
@@ -493,8 +507,13 @@ class Session:
         self.is_closed = True
         for link in tuple(self._links.values()):
             self._close(link)
+        self.fail_all(Unavailable("the client was closed"))
+
+    def fail_all(self, error: TierclusterError) -> None:
+        """End every call that waits."""
         for attempt in self._attempts.values():
-            attempt.fail(Unavailable("the client was closed"))
+            attempt.fail(error)
+            self.finished.append(attempt)
 
 
 def _is_silent(link: Link, now: float) -> bool:

@@ -1,0 +1,153 @@
+"""The connection of an AsyncClient: one session for each event loop, pumped by its callbacks.
+
+All calls of one turn of the loop are sent by one pump at its end. The descriptors of ZeroMQ
+sockets signal edges, and any use of a socket may swallow one; so after each pump the sockets are
+asked once more whether something came meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+
+import zmq
+
+from .errors import Unavailable
+from .link import Context, CurveKeys, Link, Socket
+from .plan import Operation
+from .session import Counts, Session
+
+
+class LoopSession:
+    """A session within one running event loop."""
+
+    def __init__(self, seeds: tuple[str, ...], keys: CurveKeys | None) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.pid = os.getpid()
+        self._context: Context = zmq.Context()
+        self.session = Session(
+            self._context, seeds, keys, opened=self._opened, closing=self._closing
+        )
+        self._waiting: dict[int, asyncio.Future[None]] = {}
+        self._is_pump_due = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def call(self, operation: Operation, timeout: float) -> None:
+        """Carry it out within ``timeout`` seconds; raises what the call came to."""
+        session, now = self.session, time.monotonic()
+        if session.is_closed:
+            raise Unavailable("the client is closed")
+        attempt = session.begin(operation, now, now + timeout, pumps=False)
+        if not attempt.is_done:
+            future = self._waiting[id(attempt)] = self.loop.create_future()
+            self._pump_soon()
+            try:
+                await future
+            finally:
+                del self._waiting[id(attempt)]
+                session.end(attempt)
+        if attempt.error is not None:
+            raise attempt.error
+
+    def close(self) -> None:
+        """Close the sockets; waiting calls raise Unavailable."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self.session.close()
+        self._context.term()
+        for future in self._waiting.values():
+            if not future.done() and not self.loop.is_closed():
+                future.set_result(None)
+
+    def _opened(self, link: Link) -> None:
+        for socket in (link.socket, link.monitor):
+            self.loop.add_reader(_number(socket, zmq.FD), self._pump_soon)
+
+    def _closing(self, link: Link) -> None:
+        if not self.loop.is_closed():
+            for socket in (link.socket, link.monitor):
+                self.loop.remove_reader(_number(socket, zmq.FD))
+
+    def _pump_soon(self) -> None:
+        if not self._is_pump_due:
+            self._is_pump_due = True
+            self.loop.call_soon(self._pump)
+
+    def _pump(self) -> None:
+        self._is_pump_due = False
+        session = self.session
+        if session.is_closed:
+            return
+        try:
+            session.pump(time.monotonic())
+        except Unavailable as error:  # an address that no socket can connect to
+            session.fail_all(error)
+        self._resolve()
+        if any(_has_something(link) for link in session.links()):
+            self._pump_soon()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._waiting:
+            delay = session.wake_at() - time.monotonic()
+            self._timer = self.loop.call_later(max(delay, 0.001), self._pump_soon)
+
+    def _resolve(self) -> None:
+        finished, self.session.finished = self.session.finished, []
+        for attempt in finished:
+            future = self._waiting.get(id(attempt))
+            if future is not None and not future.done():
+                future.set_result(None)
+
+
+def _number(socket: Socket, option: int) -> int:
+    value = socket.getsockopt(option)
+    assert isinstance(value, int)
+    return value
+
+
+def _has_something(link: Link) -> bool:
+    both = _number(link.socket, zmq.EVENTS) | _number(link.monitor, zmq.EVENTS)
+    return bool(both & zmq.POLLIN)
+
+
+class Loops:
+    """The session of the running loop; a client that is used in a new loop, or in the child of a
+    fork, leaves the old one behind."""
+
+    def __init__(self, seeds: tuple[str, ...], keys: CurveKeys | None) -> None:
+        self.seeds = seeds
+        self.keys = keys
+        self.is_closed = False
+        self.retired = Counts()
+        self._current: LoopSession | None = None
+        self._inherited: list[LoopSession] = []
+
+    def current(self) -> LoopSession:
+        """Unavailable once closed."""
+        if self.is_closed:
+            raise Unavailable("the client is closed")
+        current = self._current
+        if current is not None:
+            if current.loop is asyncio.get_running_loop() and current.pid == os.getpid():
+                return current
+            self._leave(current)
+        self._current = LoopSession(self.seeds, self.keys)
+        return self._current
+
+    def sessions(self) -> list[Session]:
+        return [] if self._current is None else [self._current.session]
+
+    def close(self) -> None:
+        self.is_closed = True
+        if self._current is not None:
+            self._leave(self._current)
+            self._current = None
+
+    def _leave(self, session: LoopSession) -> None:
+        if session.pid != os.getpid():
+            self._inherited.append(session)  # not ours to touch, nor to collect
+            return
+        self.retired = self.retired + session.session.counts
+        session.close()
