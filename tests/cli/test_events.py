@@ -52,7 +52,7 @@ def test_follow_outlives_a_moment_in_which_nobody_answers(
     run: Run, cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(events.time, "sleep", waits.append)
+    monkeypatch.setattr("tiercluster.cli.events.time.sleep", waits.append)
     troubles = iter([Unavailable("nobody home"), None, KeyboardInterrupt()])
 
     def watch() -> None:

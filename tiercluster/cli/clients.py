@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from tiercluster import Client
 
+from .exits import Code, Stop
 from .session import ClientDoor, Session
 
 
@@ -21,7 +22,12 @@ def open_client(
 
 @contextmanager
 def _client(session: Session, namespace: str, timeout_s: float) -> Iterator[ClientDoor]:
-    client = Client(session.addresses, namespace=namespace, timeout=timeout_s, keys=session.keys)
+    try:
+        client = Client(
+            session.addresses, namespace=namespace, timeout=timeout_s, keys=session.keys
+        )
+    except ValueError as error:  # a namespace that cannot be, or keys that cannot be read
+        raise Stop(Code.USAGE, str(error)) from error
     try:
         yield client
     finally:

@@ -15,6 +15,7 @@ from .exits import Code, Stop
 from .session import AdminDoor, Session
 from .view import Said, View
 
+CALL_S = 1.8  # one question; "no quorum" is said within two seconds
 MAX_ASKING = 16  # nodes asked for their status at a time
 
 
@@ -25,7 +26,10 @@ def open_admin(session: Session) -> AbstractContextManager[AdminDoor]:
 
 @contextmanager
 def _admin(session: Session) -> Iterator[AdminDoor]:
-    admin = Admin(session.addresses, keys=session.keys)
+    try:
+        admin = Admin(session.addresses, timeout=CALL_S, keys=session.keys)
+    except ValueError as error:  # its keys cannot be read
+        raise Stop(Code.USAGE, str(error)) from error
     try:
         yield admin
     finally:

@@ -45,6 +45,10 @@ PLACES: dict[str, Place] = {
 }
 
 
+class _ReaderLeft(Exception):
+    """Whoever read our output wants no more of it."""
+
+
 class Guarded(LazyGroup):
     """Ends every command with one of `exits.Code` and never shows a traceback."""
 
@@ -54,13 +58,19 @@ class Guarded(LazyGroup):
         extra["standalone_mode"] = False
         sys.exit(self._run(args, prog_name or "tiercluster", extra))
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:  # click would make a failure of it
+            raise _ReaderLeft from error
+
     def _run(self, args: Sequence[str] | None, prog_name: str, extra: dict[str, Any]) -> int:
         try:
             result = super().main(args, prog_name, **extra)
             sys.stdout.flush()
         except click.Abort:
             return INTERRUPTED
-        except BrokenPipeError:
+        except (_ReaderLeft, BrokenPipeError):
             return _reader_left()
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message(), err=True)

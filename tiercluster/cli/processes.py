@@ -17,6 +17,7 @@ from pathlib import Path
 
 STOP_S = 15.0  # for a clean stop; then the process is killed
 LOG = "log"
+COMMAND = (sys.executable, "-m", "tiercluster", "start")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +60,10 @@ News = Ready | Ended | StopAsked
 
 @dataclass(slots=True)
 class Nodes:
-    """The running children. What happens to them arrives in ``news``."""
+    """The running children. What happens to them arrives in ``news``. ``command`` runs a node, if
+    it is not COMMAND."""
 
+    command: Sequence[str] = ()
     news: queue.SimpleQueue[News] = field(default_factory=queue.SimpleQueue)
     running: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
 
@@ -69,7 +72,7 @@ class Nodes:
         plan.data.mkdir(parents=True, exist_ok=True)
         with plan.log.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "tiercluster", "start", *plan.arguments],
+                [*(self.command or COMMAND), *plan.arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 import click
 
-from tiercluster.node.run import run_node
+from tiercluster.node.run import StartError, run_node
 from tiercluster.node.settings import NodeSettings
 
 from . import address
@@ -93,7 +94,16 @@ def start(ctx: click.Context, /, file: Path | None, until_eof: bool, **params: A
     _check_ports(settings)
     if until_eof:
         threading.Thread(target=_stop_at_eof, name="stdin", daemon=True).start()
-    ctx.exit(run_node(settings, lambda _: click.echo(ready_line(settings))))
+    try:
+        code = run_node(settings, lambda _: _say_ready(settings))
+    except StartError as error:
+        raise Stop(Code.FAILED, str(error)) from error
+    ctx.exit(code)
+
+
+def _say_ready(settings: NodeSettings) -> None:
+    click.echo(ready_line(settings))
+    sys.stdout.flush()
 
 
 def ready_line(settings: NodeSettings) -> str:
