@@ -90,3 +90,15 @@ from tiercluster.cli.main import PLACES
 load(PLACES[{name!r}])
 """
     assert not modules_after(script) & {"rich", "pysyncobj", "prometheus_client", "structlog"}
+
+
+def test_help_imports_no_client() -> None:
+    imported = modules_after("import tiercluster.cli.main")
+    assert not imported & {"zmq", "asyncio", "cbor2", "xxhash"}
+
+
+def test_what_the_package_promises_is_there_when_asked_for() -> None:
+    script = (
+        "from tiercluster import *; import tiercluster; Client, AsyncClient, tiercluster.errors"
+    )
+    assert {"zmq", "cbor2"} <= modules_after(script)
