@@ -361,3 +361,83 @@ def test_h18_ours_refuses_to_be_ticked_by_the_library(
 ) -> None:
     with pytest.raises(ValueError, match="own thread ticks"):
         Bench("hardened", "A", tmp_path, monkeypatch, autoTick=True)
+
+
+# --- rules of ours that have no counterpart in the library ----------------------------------------
+
+
+@pytest.fixture
+def ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    bench = Bench("hardened", "ABC", tmp_path, monkeypatch)
+    bench.connect_all()
+    yield bench
+    bench.close()
+
+
+def test_an_entry_is_on_the_disk_before_it_is_acknowledged(
+    ours: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acknowledged: list[int] = []
+    send = ours.net.ends["B"].send
+
+    def watch(node: Node, message: Any) -> bool:
+        if message["type"] == "next_node_idx" and message["success"]:
+            assert ours.journals["B"].is_synced()
+            acknowledged.append(message["next_node_idx"])
+        return send(node, message)
+
+    monkeypatch.setattr(ours.net.ends["B"], "send", watch)
+    ours.elect("A")
+    ours.put("A", "c")
+    ours.run(1)
+
+    assert max(acknowledged) == 4  # the first entry, the leader's no-op, the command
+
+
+def test_a_leader_counts_its_own_copy_only_when_it_is_on_the_disk(ours: Bench) -> None:
+    ours.elect("A")
+    ours.put("A", "c")
+    ours.tick("A")
+    assert not ours.journals["A"].is_synced()  # on its way to the others already
+    ours.clock.now += 0.2
+    ours.tick("A")
+    assert ours.journals["A"].is_synced()
+
+
+def test_a_heartbeat_commits_only_what_it_has_verified(ours: Bench) -> None:
+    follower = ours.members["A"]
+    noop = [b"\x01", 2, 1]
+    tail = [[b"\x01", 3, 1], [b"\x01", 4, 1]]  # of a leader of term 1, never committed
+    append = {"type": "append_entries", "prevLogIdx": 1, "prevLogTerm": 0}
+    follower._on_append_entries(
+        Node("B"), {**append, "term": 1, "commit_index": 1, "entries": [noop, *tail]}
+    )
+    follower._on_append_entries(
+        Node("C"),
+        {**append, "term": 2, "commit_index": 4, "entries": [], "prevLogIdx": 2, "prevLogTerm": 1},
+    )
+
+    assert follower.raftCommitIndex == 2
+
+
+def test_a_new_link_takes_back_what_the_member_had_acknowledged(ours: Bench) -> None:
+    """It may have lost its disk in between; what it still has it acknowledges again."""
+    ours.elect("A")
+    ours.put("A", "c")
+    ours.run(1)
+    assert ours.private("A", "raftMatchIndex")[Node("B")] == 3
+    ours.net.disconnect("A", "B")
+    ours.net.connect("A", "B")
+    assert ours.private("A", "raftMatchIndex")[Node("B")] == 0
+    ours.run(1)
+    assert ours.private("A", "raftMatchIndex")[Node("B")] == 3
+
+
+def test_a_deposed_leader_hears_of_the_newer_term_in_the_answer(ours: Bench) -> None:
+    ours.elect("A")
+    ours.net.disconnect("A", "C")
+    ours.members["C"]._SyncObj__setCurrentTerm(9, None)
+    ours.net.connect("A", "C")
+    ours.run(0.3)
+
+    assert ours.private("A", "raftCurrentTerm") >= 9
