@@ -62,6 +62,14 @@ def test_the_member_with_the_newest_map_says_who_leads(run: Run, cluster: FakeCl
     assert (document["leader"], document["version"]) == ("n3", 9)
 
 
+def test_of_members_with_the_same_map_one_that_sees_a_quorum_is_believed(
+    run: Run, cluster: FakeCluster
+) -> None:
+    cluster.said = {"n1": {"leader": None, "quorum": False}, "n3": {"leader": None}}
+    document = run("status", "--json").json
+    assert (document["leader"], document["quorum"]) == ("n1", True)
+
+
 def test_the_table_says_who_does_not_answer(run: Run, cluster: FakeCluster) -> None:
     cluster.silent = {"n2"}
     out = run("status").out

@@ -15,6 +15,8 @@ from typing import Any, Never
 
 import click
 
+from tiercluster import __version__
+
 from .exits import INTERRUPTED, Code, Stop, code_of, one_line
 from .lazy import LazyGroup, Place
 from .session import Session
@@ -120,7 +122,7 @@ def _reader_left() -> int:
     places=PLACES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(package_name="tiercluster", prog_name="tiercluster")
+@click.version_option(__version__, prog_name="tiercluster")
 @click.option(
     "--cluster",
     envvar="TIERCLUSTER_CLUSTER",

@@ -23,8 +23,13 @@ class View:
 
     @property
     def newest(self) -> Said:
-        """What the answering member with the highest version says; nothing if none answered."""
-        return max(self.said.values(), key=lambda said: int(said.get("version", 0)), default={})
+        """What the answering member with the highest version says, of several one that knows of a
+        quorum and its leader; nothing if none answered."""
+        return max(self.said.values(), key=_authority, default={})
+
+
+def _authority(said: Said) -> tuple[int, bool, bool]:
+    return int(said.get("version", 0)), bool(said.get("quorum")), bool(said.get("leader"))
 
 
 def state_of(member: Member, record: TierRecord) -> TierState:
