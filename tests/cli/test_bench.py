@@ -72,9 +72,10 @@ def test_popular_keys_come_often_and_the_same_seed_draws_the_same() -> None:
     assert Counter(drawn).most_common(1)[0][0] == "key:0"
 
 
-def work(*, deadline: float = 1e9, write: bool = False) -> Work:
-    ticks = itertools.count()
-    return Work(64, None, lambda: next(ticks) * 0.001, deadline, lambda: write)
+def work(*, looks: int = 10**6, write: bool = False) -> Work:
+    """It is over after so many looks at it."""
+    ticks, asked = itertools.count(), itertools.count()
+    return Work(64, None, lambda: next(ticks) * 0.001, lambda: next(asked) >= looks, lambda: write)
 
 
 def test_a_miss_is_filled_and_the_next_read_hits() -> None:
@@ -103,9 +104,10 @@ def test_what_was_not_stored_is_counted() -> None:
     assert (tally.writes, tally.not_stored, tally.hits) == (3, 3, 0)
 
 
-def test_it_stops_at_the_deadline() -> None:
+def test_it_stops_when_it_is_over() -> None:
     endless = batches(zipf_keys(10, 1, 1), 1)
-    assert 0 < play(FakeClient({}), endless, work(deadline=0.1)).operations < 200
+    tally = play(FakeClient({}), endless, work(looks=7))
+    assert tally.hits + tally.misses == 7
 
 
 def test_bench_reports_and_clears_what_it_wrote(run: Run, client: FakeClient) -> None:
@@ -132,8 +134,19 @@ def test_bench_plays_a_trace_to_its_end(run: Run, tmp_path: Path) -> None:
     assert "hit ratio 40.00%" in run("bench", "--trace", str(trace), "--threads", "1").out
 
 
-def test_bench_without_an_answer_is_1(run: Run, client: FakeClient) -> None:
+def test_bench_without_a_cluster_is_3_at_once(run: Run, client: FakeClient) -> None:
     client.trouble = UNREACHABLE
     ran = run("bench", "--requests", "2", "--namespace", "mine")
+    assert (ran.code, ran.out) == (3, "")
+
+
+def test_bench_that_is_never_answered_is_1(
+    run: Run, client: FakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def get(key: str, default: object = None) -> object:
+        raise UNREACHABLE
+
+    monkeypatch.setattr(client, "get", get)
+    ran = run("bench", "--requests", "2")
     assert ran.code == 1
     assert "last error: Unavailable" in ran.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+
+from tiercluster.cluster.errors import TierclusterError
 
 from .clients import open_client
 from .exits import Code, Stop
@@ -116,13 +119,14 @@ def bench(
     plan = _plan(params)
     space = namespace if namespace is not None else f"bench-{uuid.uuid4().hex[:8]}"
     with open_client(session_of(ctx), space, timeout) as client:
+        client.explain("anything")  # nobody reachable is said at once
         began = time.monotonic()
         try:
             tally = run(client, plan, time.monotonic)
             took_s = time.monotonic() - began
         finally:
             if namespace is None:
-                client.clear()
+                _clear(client, space)
     document = report(tally, took_s)
     if as_json:
         print_json(document)
@@ -131,6 +135,13 @@ def bench(
     if tally.last_error:
         click.echo(f"last error: {tally.last_error}", err=True)
     ctx.exit(Code.FAILED if tally.wrong or not tally.operations else Code.DONE)
+
+
+def _clear(client: ClientDoor, space: str) -> None:
+    try:
+        client.clear()
+    except TierclusterError as error:
+        click.echo(f"what was written to namespace {space} is still there: {error}", err=True)
 
 
 def _plan(params: dict[str, Any]) -> Plan:
@@ -148,6 +159,7 @@ def _plan(params: dict[str, Any]) -> Plan:
 def run(client: ClientDoor, plan: Plan, clock: Callable[[], float]) -> Tally:
     """All workers, to the end; what they saw together."""
     deadline = clock() + (plan.seconds if plan.seconds is not None else float("inf"))
+    is_stopped = threading.Event()
 
     def worker(number: int) -> Tally:
         draw = random.Random(plan.seed * 1_000_003 + number)
@@ -155,15 +167,18 @@ def run(client: ClientDoor, plan: Plan, clock: Callable[[], float]) -> Tally:
             value_size=plan.value_size,
             ttl_s=plan.ttl,
             clock=clock,
-            deadline=deadline,
+            is_over=lambda: is_stopped.is_set() or clock() >= deadline,
             write=lambda: draw.random() < plan.writes,
         )
         return play(client, plan.stream(number), work)
 
     total = Tally()
     with ThreadPoolExecutor(plan.threads) as pool:
-        for tally in pool.map(worker, range(plan.threads)):
-            total.add(tally)
+        try:
+            for tally in pool.map(worker, range(plan.threads)):
+                total.add(tally)
+        finally:
+            is_stopped.set()  # ctrl-c ends the workers too
     return total
 
 

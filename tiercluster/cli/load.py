@@ -45,22 +45,21 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """How a worker works. ``write`` says for each batch whether it is written at once instead of
-    read first."""
+    """How a worker works. ``is_over`` is asked before each batch; ``write`` says whether it is
+    written at once instead of read first."""
 
     value_size: int
     ttl_s: float | None
     clock: Callable[[], float]
-    deadline: float  # on that clock
+    is_over: Callable[[], bool]
     write: Callable[[], bool]
 
 
 def play(client: ClientDoor, batches: Iterable[list[str]], work: Work) -> Tally:
-    """Play batches of keys until they end or the time is over."""
+    """Play batches of keys until they end or it is over."""
     tally = Tally()
     for keys in batches:
-        now = work.clock()
-        if now >= work.deadline:
+        if work.is_over():
             break
         try:
             _write(client, keys, work, tally) if work.write() else _read(client, keys, work, tally)
