@@ -44,7 +44,7 @@ class Moves:
     def make_room(self, now: float) -> None:
         """Bring every tier below its limit."""
         for tier in self._holdings.memory:
-            if tier.policy.size_bytes > tier.capacity - tier.capacity // LEAVING_SHARE:
+            if tier.size_bytes > tier.capacity - tier.capacity // LEAVING_SHARE:
                 self._relieve(tier, now)
         self.trim_cold()
 
@@ -64,8 +64,12 @@ class Moves:
                 self._sink(victim, below, budget > 0, now)
             return
         soft = tier.capacity - tier.capacity // LEAVING_SHARE
-        while tier.policy.size_bytes > soft and (victim := tier.policy.victim()):
-            if tier.size_bytes > tier.capacity or not self.leave(victim, tier, below, now):
+        while tier.policy.size_bytes > soft or tier.size_bytes > tier.capacity:
+            is_too_late = tier.size_bytes > tier.capacity
+            victim = tier.policy.victim()
+            if victim is None:
+                return
+            if is_too_late or not self.leave(victim, tier, below, now):
                 self._drop(victim)
 
     def _drop(self, victim: Entry) -> None:
@@ -116,13 +120,12 @@ class Moves:
         return begun
 
     def _is_admitted(self, victim: Entry, below: int) -> bool:
-        """A cold tier with room takes everything; a full one only what was read before."""
+        """Cold takes everything that is not too large: what is never read only passes through the
+        small queue of its policy."""
         cold = self._holdings.cold
-        if below != COLD:
-            return self._holdings.remote_bytes + victim.cost <= cold.capacity
-        if victim.size > cold.largest:
-            return False
-        return victim.proven or cold.size_bytes + victim.cost <= cold.capacity
+        if below == COLD:
+            return victim.size <= cold.largest
+        return self._holdings.remote_bytes + victim.cost <= cold.capacity
 
     def _blob(self, victim: Entry, tier: MemoryTier, now: float) -> tuple[bytes, bool] | None:
         value = tier.read(victim)
@@ -235,6 +238,7 @@ class Moves:
         entry.place = REMOTE
         entry.value = None
         entry.home = node
+        entry.freq = 0
         entry.generation = self._standing.generation(COLD)
         entry.cost = size + len(entry.key) + OVERHEAD_BYTES
         entry.expires = min(entry.expires, now + REMOTE_TTL_S)

@@ -77,8 +77,8 @@ def key(name: str | int) -> bytes:
 
 @dataclass
 class FakeCold:
-    """The cold worker's contract on a dict. ``failing`` makes each operation fail, ``silent`` leaves
-    it unanswered (but done, which is the worst case)."""
+    """The cold worker's contract on a dict. ``failing`` makes each operation fail, ``silent``
+    leaves it unanswered (but done, which is the worst case)."""
 
     rows: dict[bytes, tuple[int, int, bytes, float | None]] = field(default_factory=dict)
     failing: FailureKind | None = None
@@ -170,8 +170,8 @@ def settings(hot: int = MiB, warm: int = MiB, cold: int = 4 * MiB, **more: objec
 
 
 class World:
-    """`run` carries out effects until there are none; with ``hold_cold`` or ``hold_peers`` they wait
-    in `cold_waiting` and `peers_waiting` to be released one by one."""
+    """`run` carries out effects until there are none; with ``hold_cold`` or ``hold_peers`` they
+    wait in `cold_waiting` and `peers_waiting` to be released one by one."""
 
     def __init__(self, config: NodeSettings | None = None) -> None:
         self.now = 100.0
