@@ -67,6 +67,7 @@ def test_nobody_reachable_is_3_in_time(shell: Shell) -> None:
     for command in (["status"], ["get", "k", "--timeout", "1"], ["tier", "drain", "n1/cold"]):
         code, out, err = shell(*command, at="127.0.0.1:1")
         assert (code, out, err.count("\n")) == (3, "", 1)
+        assert "--cluster HOST:PORT" in err
     assert time.monotonic() - began < 6
 
 

@@ -53,6 +53,15 @@ def code_of(error: Exception) -> Code | None:
     return next((code for kind, code in _CODES if isinstance(error, kind)), None)
 
 
+def advice_on(error: Exception) -> str:
+    """What to do, where the error itself cannot know it."""
+    if isinstance(error, errors.Unavailable) and "no member reachable" in str(error):
+        return "; start a node, or name a member with --cluster HOST:PORT"
+    if isinstance(error, errors.Unauthorized):
+        return "; give the operator's keys with --keys DIR"
+    return ""
+
+
 def one_line(text: str) -> str:
     """``text`` as one line: what scripts and log collectors keep together."""
     return " ".join(text.split())

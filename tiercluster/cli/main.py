@@ -17,7 +17,7 @@ import click
 
 from tiercluster import __version__
 
-from .exits import INTERRUPTED, Code, Stop, code_of, one_line
+from .exits import INTERRUPTED, Code, Stop, advice_on, code_of, one_line
 from .lazy import LazyGroup, Place
 from .session import Session
 
@@ -92,7 +92,8 @@ def _click_text(error: click.ClickException) -> str:
     text = one_line(error.format_message())
     if not isinstance(error, click.UsageError) or error.ctx is None:
         return text
-    return f"{text.rstrip('.')}. See `{error.ctx.command_path} --help`"
+    end = "" if text.endswith("?") else "."
+    return f"{text.rstrip('.')}{end} See `{error.ctx.command_path} --help`"
 
 
 def _failed(error: Exception) -> int:
@@ -100,7 +101,7 @@ def _failed(error: Exception) -> int:
         traceback.print_exc()
     code = code_of(error)
     if code is not None:
-        return _say(one_line(str(error)) or type(error).__name__, code)
+        return _say(one_line(str(error) + advice_on(error)) or type(error).__name__, code)
     what = one_line(f"{type(error).__name__}: {error}")
     return _say(f"unexpected {what}; please report it (TIERCLUSTER_DEBUG=1 shows more)", 1)
 
