@@ -1,0 +1,92 @@
+"""What a seed stands for: how large the world is, what is in it, and how rough it gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from random import Random
+
+from tiercluster.cluster.wire import wire_key
+from tiercluster.node.settings import (
+    DetectorSettings,
+    NodeSettings,
+    RecoverySettings,
+    TierSettings,
+)
+
+SMALL_TIER_BYTES = 36_000  # a handful of entries: everything moves all the time
+
+# Times are shorter than by default where they only make a world last longer. The detector's are
+# those of the product.
+RECOVERY = RecoverySettings(probe_interval_s=0.1, successes=2, stable_s=0.3, hold_down_s=0.3,
+                            hold_down_max_s=1.5, attempt_timeout_s=1.0)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One world. Times in virtual seconds."""
+
+    seed: int
+    nodes: int
+    clients: int
+    keys: tuple[bytes, ...]
+    on_quorum_loss: str
+    rough_s: float  # how long faults are injected
+    fault_every_s: float
+    call_every_s: float  # a client, on average
+    uses_wire: bool  # peers' messages are encoded too
+    spikes: float
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(f"n{i + 1}" for i in range(self.nodes))
+
+
+def plan_of(seed: int) -> Plan:
+    """The same plan for the same seed."""
+    random = Random(f"plan {seed}")
+    nodes = random.choices((1, 3, 5), (6, 84, 10))[0]
+    namespaces = (b"", b"a", b"users")
+    keys = tuple(
+        wire_key(random.choice(namespaces), f"k{i}".encode())
+        for i in range(random.randint(8, 20))
+    )
+    return Plan(
+        seed=seed,
+        nodes=nodes,
+        clients=random.choice((2, 3)),
+        keys=keys,
+        on_quorum_loss=random.choices(("fence", "serve", "read_only"), (5, 3, 1))[0],
+        rough_s=random.uniform(3.0, 6.0),
+        fault_every_s=random.choice((0.3, 0.6, 1.2)),
+        call_every_s=random.choice((0.03, 0.08)),
+        uses_wire=random.random() < 0.1,
+        spikes=random.choice((0.0, 0.0, 0.002, 0.02)),
+    )
+
+
+def settings_of(plan: Plan, name: str) -> NodeSettings:
+    """The settings of one node of this world."""
+    others = tuple((n, f"raft:{n}") for n in plan.names if n != name)
+    tiers = [_small(TierSettings(2**20, trip, window_s=2.0, cooldown_s=0.3)) for trip in (3, 4, 5)]
+    return NodeSettings(
+        id=name,
+        listen=f"sim:{name}",
+        raft=f"raft:{name}",
+        cluster="sim",
+        peers=others,
+        allow_faults=True,
+        on_quorum_loss=plan.on_quorum_loss,
+        stop_grace_s=0.5,
+        hot=tiers[0],
+        warm=tiers[1],
+        cold=tiers[2],
+        recovery=RECOVERY,
+        detector=DetectorSettings(),
+    )
+
+
+def _small(settings: TierSettings) -> TierSettings:
+    """A tier below the least size that a user may set."""
+    settings = replace(settings)
+    object.__setattr__(settings, "capacity_bytes", SMALL_TIER_BYTES)
+    return settings

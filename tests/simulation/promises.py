@@ -1,0 +1,199 @@
+"""What clients were promised: no old values, writes applied once, versions that only grow.
+
+Each call is judged when it ends, against all calls that ended before it began. Calls that a node
+answered while it knew itself in a minority are outside the promise (``on_quorum_loss`` says so):
+their reads prove nothing and their writes count as of unknown outcome.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from dataclasses import dataclass, field
+
+UNKNOWN_S = 0.5  # a write may be applied so long after its deadline: it was taken just before, and
+# waited for the cold tier
+TTL_SLACK_S = 0.25  # delays, and wall clocks that a restart goes by
+FIRST = 1  # what INCR starts a counter at
+INF = float("inf")
+
+
+class Violation(AssertionError):
+    """An invariant does not hold."""
+
+    def __init__(self, invariant: str, text: str) -> None:
+        super().__init__(f"{invariant}: {text}")
+        self.invariant = invariant
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One call on one key, or one key's part of a batch. Times are the world's."""
+
+    client: str
+    kind: str  # get set add replace cas delete incr
+    key: bytes
+    value: bytes = b""
+    ttl: float | None = None
+    expected: int = 0  # the version for cas
+    began: float = 0.0
+    deadline: float = 0.0
+    ended: float = INF
+    outcome: str = "open"  # ok, unknown
+    is_weak: bool = False  # a node in a minority answered
+    version: int = 0  # read or stored; 0: a miss, or not stored
+    read: bytes | None = None
+    number: int = 0  # of a counter
+    node: str = ""
+    parts: list[Call] = field(default_factory=list)
+
+    @property
+    def latest(self) -> float:
+        """When it can have taken effect at the latest."""
+        if self.outcome == "ok" and not self.is_weak:
+            return self.ended
+        return INF if self.outcome == "open" else max(self.deadline, self.ended) + UNKNOWN_S
+
+    def __str__(self) -> str:
+        said = {"get": f"read {self.read!r}", "incr": f"counted {self.number}"}
+        what = said.get(self.kind, f"wrote {self.value!r}" if self.value else "")
+        return (
+            f"{self.client} {self.kind} {self.key!r} {what} v{self.version:#x} at {self.node} "
+            f"[{self.began:.4f}, {self.ended:.4f}] {self.outcome}{' weak' if self.is_weak else ''}"
+        )
+
+
+class _Key:
+    """The history of one key."""
+
+    def __init__(self) -> None:
+        self.ended: list[float] = []  # of acknowledged writes and deletes, ascending
+        self.newest_version: list[tuple[int, Call | None]] = []  # the highest so far
+        self.newest_began: list[tuple[float, Call | None]] = []
+        self.writes: dict[bytes, Call] = {}
+        self.values: dict[int, bytes] = {}
+        self.versions: list[tuple[int, Call]] = []  # acknowledged, ascending
+        self.swaps: list[Call] = []
+        self.counts: list[tuple[int, int]] = []  # (version, number) of acknowledged incr, ascending
+        self.count_calls: dict[int, Call] = {}
+        self.doubtful: list[Call] = []  # incr that are open or of unknown outcome
+
+    def add(self, call: Call) -> None:
+        highest = self.newest_version[-1] if self.newest_version else (0, None)
+        latest = self.newest_began[-1] if self.newest_began else (-INF, None)
+        self.ended.append(call.ended)
+        self.newest_version.append((call.version, call) if call.version > highest[0] else highest)
+        self.newest_began.append((call.began, call) if call.began > latest[0] else latest)
+
+    def before(self, at: float) -> int:
+        """How many acknowledged writes ended before ``at``."""
+        return bisect_left(self.ended, at)
+
+
+class Promises:
+    """``judge`` raises Violation."""
+
+    def __init__(self) -> None:
+        self._keys: dict[bytes, _Key] = {}
+        self.judged: dict[str, int] = {}
+
+    def began(self, call: Call) -> None:
+        key = self._keys.setdefault(call.key, _Key())
+        if call.value:
+            key.writes[call.value] = call
+        if call.kind == "incr":
+            key.doubtful.append(call)
+
+    def judge(self, call: Call) -> None:
+        """A call has ended."""
+        key = self._keys[call.key]
+        if call.outcome != "ok" or call.is_weak:
+            return
+        self.judged[call.kind] = self.judged.get(call.kind, 0) + 1
+        match call.kind:
+            case "get":
+                self._judge_read(key, call)
+            case "delete":
+                key.add(call)
+            case "incr":
+                key.doubtful.remove(call)
+                if call.version:
+                    self._judge_count(key, call)
+                    self._judge_write(key, call)
+            case _:
+                if call.version:
+                    self._judge_write(key, call)
+
+    # --- reads ----------------------------------------------------------------------------------
+
+    def _judge_read(self, key: _Key, call: Call) -> None:
+        if call.read is None:
+            return
+        known = key.before(call.began)
+        if known:
+            version, newer = key.newest_version[known - 1]
+            if call.version < version:
+                raise Violation("stale read", f"{call}\n  but before it  {newer}")
+        self._judge_value(key, call)
+        write = key.writes.get(call.read)
+        if write is None:
+            return
+        if known:
+            began, newer = key.newest_began[known - 1]
+            if newer is not write and began > write.latest:
+                raise Violation("stale read", f"{call}\n  from  {write}\n  but later  {newer}")
+        if write.ttl is not None and call.began > write.latest + write.ttl + TTL_SLACK_S:
+            raise Violation("expired read", f"{call}\n  of {write} with ttl {write.ttl}")
+
+    def _judge_value(self, key: _Key, call: Call) -> None:
+        assert call.read is not None
+        same = key.values.setdefault(call.version, call.read)
+        if same != call.read:
+            raise Violation("one version, two values", f"{call}\n  and {same!r}")
+        if call.read not in key.writes and not call.read.isdigit():
+            raise Violation("a value nobody wrote", str(call))
+
+    # --- writes ---------------------------------------------------------------------------------
+
+    def _judge_write(self, key: _Key, call: Call) -> None:
+        known = key.before(call.began)
+        if known and call.version <= key.newest_version[known - 1][0]:
+            newer = key.newest_version[known - 1][1]
+            raise Violation("versions grow", f"{call}\n  but before it  {newer}")
+        if call.value:
+            same = key.values.setdefault(call.version, call.value)
+            if same != call.value:
+                raise Violation("one version, two values", f"{call}\n  and {same!r}")
+        key.add(call)
+        insort(key.versions, (call.version, call), key=lambda pair: pair[0])
+        if call.kind == "cas":
+            key.swaps.append(call)
+        for swap in key.swaps:
+            self._judge_swap(key, swap)
+
+    def _judge_swap(self, key: _Key, swap: Call) -> None:
+        at = bisect_left(key.versions, swap.version, key=lambda pair: pair[0])
+        if at and key.versions[at - 1][0] > swap.expected:
+            between = key.versions[at - 1][1]
+            raise Violation("cas sees the newest", f"{swap}\n  passed over  {between}")
+
+    def _judge_count(self, key: _Key, call: Call) -> None:
+        pair = (call.version, call.number)
+        insort(key.counts, pair)
+        key.count_calls[call.version] = call
+        at = key.counts.index(pair)
+        for first, second in ((at - 1, at), (at, at + 1)):
+            if first >= 0 and second < len(key.counts):
+                self._judge_step(key, key.counts[first], key.counts[second])
+
+    def _judge_step(self, key: _Key, low: tuple[int, int], high: tuple[int, int]) -> None:
+        """From one acknowledged count to the next: one more, or anew from FIRST, and between them
+        at most as many others as are of unknown outcome."""
+        before, after = key.count_calls[low[0]], key.count_calls[high[0]]
+        unseen = sum(
+            other.began < after.ended and other.latest > before.began for other in key.doubtful
+        )
+        goes_on = 0 <= high[1] - low[1] - 1 <= unseen
+        starts_anew = 0 <= high[1] - FIRST <= unseen
+        if not goes_on and not starts_anew:
+            text = f"{before}\n  then  {after}\n  with {unseen} of unknown outcome between"
+            raise Violation("counted once", text)

@@ -1,0 +1,176 @@
+"""What the clients of a simulated world ask for, and what its operators do."""
+
+from __future__ import annotations
+
+from tiercluster.cluster.plan import (
+    DeleteOp,
+    GetOp,
+    IncrOp,
+    NodeOp,
+    OnceStoreOp,
+    Operation,
+    StoreOp,
+)
+from tiercluster.cluster.wire import Fault, Incr, Kind, Mode, Propose
+from tiercluster.node.tiers.faults import FAULT_KINDS
+from tiercluster.tiermap import (
+    TIERS,
+    Command,
+    Drain,
+    RemoveNode,
+    Restore,
+    encode_command,
+)
+
+from .client_model import SimClient
+from .loop import Loop
+from .plan import Plan
+from .promises import FIRST, Call
+
+MOST_BUSY = 4  # calls of one client under way
+TIMEOUTS_S = (0.3, 1.0, 1.0, 3.0)
+COUNTERS = 4  # each so many-th key is a counter
+KINDS = ("get", "get_many", "set", "set_many", "delete", "add", "replace", "cas")
+WEIGHTS = (40, 10, 25, 5, 6, 4, 4, 6)
+
+
+class Workload:
+    """Keeps the clients busy until `stop`."""
+
+    def __init__(self, loop: Loop, plan: Plan, clients: list[SimClient]) -> None:
+        self._loop = loop
+        self._plan = plan
+        self._clients = clients
+        self._counters = plan.keys[::COUNTERS]
+        self._plain = tuple(k for k in plan.keys if k not in self._counters)
+        self._count = 0
+        self._seen: dict[bytes, int] = {}  # a version that was read lately, for cas
+        self._is_on = True
+        for client in clients:
+            self._later(client)
+
+    def stop(self) -> None:
+        self._is_on = False
+
+    def _later(self, client: SimClient) -> None:
+        delay_s = self._loop.random.expovariate(1 / self._plan.call_every_s)
+        self._loop.after(delay_s, self._next, client)
+
+    def _next(self, client: SimClient) -> None:
+        if not self._is_on:
+            return
+        if client.busy < MOST_BUSY and client.is_running:
+            self.call(client)
+        self._later(client)
+
+    def call(self, client: SimClient) -> None:
+        """One call of any kind."""
+        random = self._loop.random
+        timeout_s = random.choice(TIMEOUTS_S)
+        if random.random() < 0.2:
+            key = random.choice(self._counters)
+            if random.random() < 0.05:
+                operation: Operation = DeleteOp([key])
+                call = Call(client.name, "delete", key)
+            else:
+                operation = IncrOp(Incr(key, 1, FIRST, None))
+                call = Call(client.name, "incr", key)
+        else:
+            operation, call = self._plain_call(client, random.choices(KINDS, WEIGHTS)[0])
+        client.begin(operation, call, timeout_s, self._ended)
+
+    def _ended(self, call: Call) -> None:
+        if call.kind == "get" and call.version and not call.parts:
+            self._seen[call.key] = call.version
+
+    def _plain_call(self, client: SimClient, kind: str) -> tuple[Operation, Call]:
+        random, name = self._loop.random, client.name
+        key = random.choice(self._plain)
+        match kind:
+            case "get":
+                return GetOp([key], meta=True), Call(name, "get", key)
+            case "get_many":
+                keys = random.sample(self._plan.keys, min(5, len(self._plan.keys)))
+                return GetOp(keys, meta=True), _batch(name, "get", keys)
+            case "delete":
+                return DeleteOp([key]), Call(name, "delete", key)
+            case "set_many":
+                keys = random.sample(self._plain, min(4, len(self._plain)))
+                call = _batch(name, "set", keys)
+                for part in call.parts:
+                    part.value = self._value()
+                values = [(part.value, 1) for part in call.parts]
+                return StoreOp(Mode.SET, keys, values, None), call
+            case "cas":
+                call = Call(name, "cas", key, self._value(), None, self._seen.get(key, 0))
+                value = call.value, 1
+                return OnceStoreOp(Mode.CAS, [key], [value], None, call.expected), call
+            case _:
+                ttl = random.uniform(0.3, 2.0) if random.random() < 0.15 else None
+                call = Call(name, kind, key, self._value(), ttl)
+                mode, once = Mode[kind.upper()], OnceStoreOp if kind != "set" else StoreOp
+                return once(mode, [key], [(call.value, 1)], ttl), call
+
+    def _value(self) -> bytes:
+        """Unlike any other; of any length."""
+        self._count += 1
+        return b"#%d;" % self._count + b"x" * self._loop.random.choice((3, 600, 3000, 4000))
+
+
+def _batch(name: str, kind: str, keys: list[bytes]) -> Call:
+    return Call(name, kind, keys[0], parts=[Call(name, kind, key) for key in keys])
+
+
+class Operators:
+    """People at a keyboard, through any client."""
+
+    def __init__(self, loop: Loop, plan: Plan, clients: list[SimClient]) -> None:
+        self._loop = loop
+        self._plan = plan
+        self._clients = clients
+        self._count = 0
+
+    def act(self) -> None:
+        """Something an operator may do at any time."""
+        random = self._loop.random
+        node = random.choice(self._plan.names)
+        tiers = tuple(TIERS) if random.random() < 0.25 else (random.choice(TIERS),)
+        force = random.random() < 0.2
+        what = random.choices(("drain", "restore", "remove", "fault", "clear"),
+                              (4, 4, 1, 4, 2))[0]  # fmt: skip
+        match what:
+            case "drain":
+                self.propose(Drain(**self._envelope(), node=node, tiers=tiers, force=force))
+            case "restore":
+                self.propose(Restore(**self._envelope(), node=node, tiers=tiers))
+            case "remove":
+                self.propose(RemoveNode(**self._envelope(), node=node, force=force))
+            case "fault":
+                kind = random.choice(FAULT_KINDS)
+                fault = Fault(tiers[0], kind, random.uniform(20.0, 600.0), random.choice((0.3, 1)))
+                self._ask(Kind.FAULT, node, fault)
+            case _:
+                for tier in TIERS:
+                    self._ask(Kind.FAULT, node, Fault(tier, "", 0.0, 1.0))
+
+    def restore(self, node: str) -> None:
+        """Put everything on the node back."""
+        for tier in TIERS:
+            self._ask(Kind.FAULT, node, Fault(tier, "", 0.0, 1.0))
+        self.propose(Restore(**self._envelope(), node=node, tiers=tuple(TIERS)))
+
+    def _envelope(self) -> dict[str, object]:
+        self._count += 1
+        return {"id": f"op-{self._count}", "by": "operator", "time": self._loop.now}
+
+    def propose(self, command: Command) -> None:
+        """Through any node that a client reaches."""
+        node = self._loop.random.choice(self._plan.names)
+        self._ask(Kind.PROPOSE, node, Propose(encode_command(command)))
+
+    def _ask(self, kind: Kind, node: str, fields: Fault | Propose) -> None:
+        client = self._loop.random.choice(self._clients)
+        said = getattr(fields, "kind", "") or ""
+        tier = getattr(fields, "tier", "")
+        call = Call(client.name, f"{kind.name.lower()} {node}/{tier} {said}", b"-admin")
+        client.begin(NodeOp(kind, node, fields), call, 1.0)

@@ -1,0 +1,169 @@
+"""One simulated world: made from a plan, made rough for a while, healed, and looked at.
+
+    join --> rough: faults, clients, operators --> healed: all must be well again after a while
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from random import Random
+from typing import Any
+import importlib
+
+from tiercluster.cluster.plan import GetOp, StoreOp
+from tiercluster.cluster.wire import Mode
+from tiercluster.tiermap import Guard, NodeState, TierState
+
+from .checkers import Call, Checkers, Violation
+from .client_model import SimClient
+from .consensus_model import Consensus
+from .loop import Loop
+from .nemesis import Nemesis
+from .network import Network
+from .node_model import SimNode
+from .plan import RECOVERY, Plan, plan_of, settings_of
+from .workload import Operators, Workload
+
+SLOTS = 64  # instead of 16384: nothing depends on it but the time that a new ring takes
+JOIN_S = 6.0
+WELL_S = 9.0  # until all must be well after everything is healed
+CALM_S = 0.5
+_SLOTTED = ("cluster.ring", "cluster.routing", "node.directory", "node.ownership",
+            "node.holdings", "node.peerbook", "node.verbs_read")  # fmt: skip
+
+
+@contextmanager
+def small_ring(seed: int) -> Iterator[None]:
+    """Fewer slots, and the client's jitter from the seed."""
+    changed: list[tuple[Any, str, object]] = []
+    for name in _SLOTTED:
+        module = importlib.import_module(f"tiercluster.{name}")
+        for constant, value in (("SLOTS", SLOTS), ("SLOT_MASK", SLOTS - 1)):
+            if hasattr(module, constant):
+                changed.append((module, constant, getattr(module, constant)))
+                setattr(module, constant, value)
+    session: Any = importlib.import_module("tiercluster.cluster.session")
+    changed.append((session, "random", session.random))
+    session.random = Random(f"jitter {seed}")
+    try:
+        yield
+    finally:
+        for module, constant, value in reversed(changed):
+            setattr(module, constant, value)
+
+
+class World:
+    """``run`` raises Violation, or returns when all is well."""
+
+    def __init__(self, seed: int, keeps_trace: bool = False, plan: Plan | None = None) -> None:
+        self.plan = plan or plan_of(seed)
+        self.loop = Loop(seed, keeps_trace)
+        with small_ring(seed):
+            self._make()
+
+    def _make(self) -> None:
+        self.network = Network(self.loop)
+        self.checkers = Checkers(self.loop, self.plan.keys, RECOVERY)
+        self.consensus = Consensus(self.loop, self.network, Guard(), self.checkers.committed)
+        self.nodes = [self._node(name) for name in self.plan.names]
+        self.checkers.nodes = self.nodes
+        self.clients = [self._client(i) for i in range(self.plan.clients)]
+
+    def _node(self, name: str) -> SimNode:
+        node = SimNode(self.loop, self.network, self.consensus, self.checkers,
+                       settings_of(self.plan, name), self.plan.uses_wire)  # fmt: skip
+        self.consensus.seat(node)
+        return node
+
+    def _client(self, index: int) -> SimClient:
+        seeds = tuple(f"sim:{name}" for name in self.plan.names)
+        return SimClient(self.loop, self.network, self.checkers, f"c{index + 1}", seeds)
+
+    def run(self) -> None:
+        with small_ring(self.plan.seed):
+            self._join()
+            workload = Workload(self.loop, self.plan, self.clients)
+            operators = Operators(self.loop, self.plan, self.clients)
+            nemesis = Nemesis(self.loop, self.plan, self.network, self.consensus, self.nodes,
+                              self.clients, operators)  # fmt: skip
+            nemesis.start()
+            self.loop.run(self.loop.now + self.plan.rough_s)
+            nemesis.stop()
+            workload.stop()
+            self._get_well(operators)
+            self._prove()
+
+    def _join(self) -> None:
+        self.consensus.start()
+        for node in self.nodes:
+            self.loop.after(self.loop.uniform(0.0, 0.3), node.start)
+        self._wait(self._is_well, JOIN_S, "joining")
+
+    def _wait(self, is_so: Any, longest_s: float, what: str) -> None:
+        until = self.loop.now + longest_s
+        while not is_so():
+            if self.loop.now >= until:
+                raise Violation("gets well", f"{what}: {self._why_not()}")
+            self.loop.run(self.loop.now + 0.1)
+
+    def _get_well(self, operators: Operators) -> None:
+        """Operators restart what was removed and put everything back in service."""
+        self.loop.run(self.loop.now + 1.0)
+        tier_map = self.consensus.state.map
+        for node in self.nodes:
+            member = tier_map.member(node.name)
+            if not node.is_up or member is None or member.state is NodeState.LEFT:
+                node.crash()
+                node.start()
+            operators.restore(node.name)
+        self.loop.run(self.loop.now + 2.0)
+        for node in self.nodes:
+            if not node.is_up:
+                node.start()
+            operators.restore(node.name)
+        self._wait(self._is_well, WELL_S, "after everything was healed")
+        self.loop.run(self.loop.now + CALM_S)
+
+    # --- being well -----------------------------------------------------------------------------
+
+    def _is_well(self) -> bool:
+        return not self._why_not()
+
+    def _why_not(self) -> str:
+        state = self.consensus.state
+        for node in self.nodes:
+            member = state.map.member(node.name)
+            if not node.is_up or member is None or member.state is not NodeState.UP:
+                return f"{node.name} is {member.state if member else 'no member'}"
+            for record in member.tiers:
+                if record.state is not TierState.UP or record.suspect:
+                    return f"{node.name}/{record.tier} is {record.state} {record.reason}"
+            front: Any = node.front
+            if front._map is not state.map:
+                return f"{node.name} uses map {front._map.version} of {state.map.version}"
+            serving, why = front._serving(node.clock())
+            if not serving or not front._ownership.is_settled:
+                return f"{node.name} does not serve: {why}"
+        return ""
+
+    def _prove(self) -> None:
+        """Every client writes and reads every key, without an error."""
+        before = [client.errors for client in self.clients]
+        for round_ in range(2):
+            for client in self.clients:
+                for index, key in enumerate(self.plan.keys):
+                    self.loop.after(0.01 * index, self._prove_one, client, key, round_)
+            self.loop.run(self.loop.now + 1.0 + 0.01 * len(self.plan.keys))
+        failed = [c.name for c, n in zip(self.clients, before, strict=True) if c.errors > n]
+        if failed or any(client.busy for client in self.clients):
+            raise Violation("gets well", f"calls of {failed} fail though all is well")
+        if not self._is_well():
+            raise Violation("gets well", f"and stays so: {self._why_not()}")
+
+    def _prove_one(self, client: SimClient, key: bytes, round_: int) -> None:
+        if round_:
+            client.begin(GetOp([key], meta=True), Call(client.name, "get", key), 1.0)
+            return
+        call = Call(client.name, "set", key, b"=%s %s" % (client.name.encode(), key))
+        client.begin(StoreOp(Mode.SET, [key], [(call.value, 1)], None), call, 1.0)
