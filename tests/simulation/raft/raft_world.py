@@ -1,9 +1,9 @@
 """Whole members under a virtual clock in bad weather: the real code from journal to links.
 
-Only the sockets, the clock and the threads are stood in for. Messages travel as bytes, on links that
-keep their order and lose what is in flight when they break. A crash is a power cut: of what was
-written to the journal without a sync, any part may be missing afterwards. A wiped disk is an empty
-directory. Invariants are checked after every tick of every member:
+Only the sockets, the clock and the threads are stood in for. Messages travel as bytes, on links
+that keep their order and lose what is in flight when they break. A crash is a power cut: of what
+was written to the journal without a sync, any part may be missing afterwards. A wiped disk is an
+empty directory. Invariants are checked after every tick of every member:
 
 - never two leaders in one term;
 - all members apply one and the same sequence of commands, for ever (so nothing that was applied

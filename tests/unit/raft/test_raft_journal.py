@@ -1,4 +1,4 @@
-"""The journal, the vote file and the marker: what a power cut, a full disk or a bad block may do."""
+"""Journal, vote file and marker: what a power cut, a full disk or a bad block may do."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_a_journal_without_its_vote_file_says_what_to_do(tmp_path: Path) -> None
     closed(filled(tmp_path))
     (tmp_path / "vote").unlink()
 
-    with pytest.raises(DamagedError, match="may have voted already.*move its raft directory away"):
+    with pytest.raises(DamagedError, match=r"may have voted already.*move its raft directory away"):
         Journal(tmp_path)
 
 

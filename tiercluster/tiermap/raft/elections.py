@@ -35,15 +35,25 @@ class Elections(Internals):
         return False
 
     def _on_pre_vote(self, node: Node, message: Body) -> None:
+        granted = self._would_vote(message)
+        if granted:
+            self._give_way()
         self._SyncObj__transport.send(
             node,
             {
                 "type": "pre_vote_answer",
                 "round": message["round"],
                 "term": self.term,
-                "granted": self._would_vote(message),
+                "granted": granted,
             },
         )
+
+    def _give_way(self) -> None:
+        """Two that stand together split the votes and lose an election timeout. By a random time,
+        so that two that have asked each other do not meet again."""
+        spread = self._SyncObj__generateRaftTimeout() - self.conf.raftMinTimeout
+        deadline = self._clock() + (spread + self.conf.appendEntriesPeriod) / 4
+        self._SyncObj__raftElectionDeadline = max(self._SyncObj__raftElectionDeadline, deadline)
 
     def _would_vote(self, message: Body) -> bool:
         last = self._SyncObj__raftLog[-1]
