@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import cbor2
 import zmq
@@ -68,7 +69,7 @@ class Follower:
         self,
         node: str,
         seed: str,
-        deliver: Callable[[ReplicaEvent], object],
+        deliver: Callable[[ReplicaEvent[Any]], object],
         curve: Curve | None = None,
     ) -> None:
         self._node = node

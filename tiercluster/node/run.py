@@ -1,0 +1,228 @@
+"""One node, wired: makes the workers, starts them in order, and stops them in order."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import signal
+import sys
+import threading
+import uuid
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import structlog
+import zmq
+
+from tiercluster.tiermap import (
+    MapState,
+    apply,
+    decode_command,
+    decode_state,
+    encode_state,
+)
+from tiercluster.tiermap.guard import Guard
+from tiercluster.tiermap.raft import Machine, RaftKeys, Replica, ReplicaEvent, ReplicaSettings
+
+from .cold_worker import INBOX_LIMIT, ColdWorker
+from .control import ControlWorker
+from .follower import Follower
+from .http import HttpServer
+from .inbox import Inbox
+from .keyring import NodeKeys, load_node_keys
+from .messages import ColdCommand, ColdStop
+from .server import ShardWorker
+from .settings import NodeSettings
+from .sockets import own_curve
+
+SWITCH_INTERVAL_S = 1e-4  # measured: docs/decisions/0005-threads.md
+
+
+class StartError(Exception):
+    """This node cannot start; the text says why and what to do."""
+
+
+class Consensus(Protocol):
+    """A voter's Raft replica, or a follower's feed."""
+
+    def start(self) -> None: ...
+    def propose(self, frame: bytes) -> bool: ...
+    def barrier(self, token: str) -> None: ...
+    def stop(self, timeout_s: float = 2.0) -> None: ...
+
+
+def _apply_frame(guard: Guard, state: MapState, frame: bytes) -> MapState:
+    """What does not decode changes nothing, on every member alike."""
+    try:
+        command = decode_command(frame)
+    except ValueError:
+        return state
+    return apply(state, command, guard)
+
+
+def machine(settings: NodeSettings) -> Machine[MapState]:
+    """The tier map as the consensus sees it."""
+    return Machine(
+        initial=MapState(),
+        apply=partial(_apply_frame, Guard(settings.max_unavailable)),
+        encode=encode_state,
+        decode=decode_state,
+        digest=lambda state: state.map.digest,
+        version=lambda state: state.map.version,
+    )
+
+
+def _lock(data: Path) -> int:
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StartError(f"cannot use --data {data}: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        text = f"another node runs on --data {data}: give this one a directory of its own"
+        raise StartError(text) from error
+    return descriptor
+
+
+def _raft_keys(settings: NodeSettings, keys: NodeKeys | None) -> RaftKeys | None:
+    if keys is None:
+        return None
+    publics = dict(keys.nodes)
+    missing = [node for node, _ in settings.peers if node not in publics]
+    if missing:
+        raise StartError(f"--keys {settings.keys} has no nodes/{missing[0]}.key for that voter")
+    peers = tuple((node, publics[node]) for node, _ in settings.peers)
+    return RaftKeys(keys.own.public, keys.own.secret, peers)
+
+
+class Node:
+    """All workers of one node. StartError if it cannot be made."""
+
+    def __init__(self, settings: NodeSettings, on_ready: Callable[[], None]) -> None:
+        self._settings = settings
+        self._lock = _lock(settings.data)
+        keys = _load_keys(settings)
+        token = uuid.uuid4().hex
+        self._cold_inbox: Inbox[ColdCommand] = Inbox(INBOX_LIMIT)
+        self.ended = threading.Event()
+        self.control = ControlWorker(
+            settings,
+            token,
+            tell_shard=lambda order: self._shard.orders.tell(order),
+            propose=lambda frame: self._consensus.propose(frame),
+            barrier=lambda name: self._consensus.barrier(name),
+            on_ready=on_ready,
+            on_end=self.ended.set,
+        )
+        self._shard = ShardWorker(
+            settings, token, self.control.inbox.tell, self._cold_inbox.tell, keys
+        )
+        cold = ColdWorker(settings.data / "cold", self._cold_inbox, self._shard.cold_answers.tell)
+        self._cold_thread = threading.Thread(target=cold.run, name="cold", daemon=True)
+        self._consensus = self._make_consensus(keys)
+        self._http = HttpServer(settings.http, self.control.view) if settings.http else None
+
+    def _make_consensus(self, keys: NodeKeys | None) -> Consensus:
+        settings, tell = self._settings, self.control.inbox.tell
+
+        def deliver(event: ReplicaEvent[Any]) -> None:
+            tell(event)
+
+        if settings.join:
+            return Follower(settings.id, settings.join, deliver, own_curve(keys))
+        raft = ReplicaSettings(
+            node_id=settings.id,
+            raft_address=settings.raft,
+            peers=settings.peers,
+            directory=settings.data / "raft",
+            cluster=settings.cluster,
+            keys=_raft_keys(settings, keys),
+        )
+        return Replica(raft, machine(settings), deliver)
+
+    def start(self) -> None:
+        """StartError if the client port is not to be had."""
+        try:
+            self._shard.bind()
+        except zmq.ZMQError as error:
+            raise StartError(f"cannot listen on {self._settings.listen}: {error}") from error
+        self._cold_thread.start()
+        self._shard.start()
+        self._consensus.start()
+        self.control.start()
+        if self._http is not None:
+            self._http.start()
+
+    def stop(self) -> None:
+        """Begin a clean stop; `ended` is set when it is over."""
+        self.control.stop()
+
+    def close(self) -> None:
+        """After `ended`: take down what is left."""
+        self._consensus.stop()
+        self._shard.join(2.0)
+        self._cold_inbox.tell(ColdStop())
+        self._cold_thread.join(2.0)
+        if self._http is not None:
+            self._http.stop()
+        os.close(self._lock)
+
+
+def _load_keys(settings: NodeSettings) -> NodeKeys | None:
+    if settings.keys is None:
+        return None
+    try:
+        return load_node_keys(settings.keys, settings.id)
+    except ValueError as error:
+        raise StartError(str(error)) from error
+
+
+def run_node(settings: NodeSettings, announce: Callable[[str], None]) -> int:
+    """Run one node until SIGTERM or SIGINT; 0 after a clean stop, 1 if a worker failed. Calls
+    ``announce`` with the node's id once it serves. StartError if it cannot start."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    _log_to_stderr()
+    node = Node(settings, lambda: announce(settings.id))
+    _stop_on_signals(node)
+    try:
+        node.start()
+        node.ended.wait()
+    finally:
+        node.close()
+    return 0 if node.control.ended_well else 1
+
+
+def _stop_on_signals(node: Node) -> None:
+    """The first signal stops cleanly, the second at once."""
+
+    def stop(number: int, frame: object) -> None:
+        if node.control.is_stopping:
+            os._exit(128 + number)
+        node.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+
+
+def _log_to_stderr() -> None:
+    """One line a decision, for people on a terminal, JSON elsewhere; stdout is for `ready`."""
+    is_terminal = sys.stderr.isatty()
+    renderer = (
+        structlog.dev.ConsoleRenderer() if is_terminal else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
