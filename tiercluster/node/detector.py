@@ -62,6 +62,7 @@ class Detector:
         self._node = node
         self._peers: dict[str, _Peer] = {}
         self._ticked_at: float | None = None
+        self._my_stint = ""
 
     def heard(self, node: str, incarnation: str, at: float, leaving: bool) -> None:
         """A ping of ``node`` arrived at ``at``; ignored if no map shows this incarnation."""
@@ -75,14 +76,21 @@ class Detector:
         """``unsettled``: members about whom a report of ours is proposed and its outcome is not
         known yet."""
         others = [m for m in tier_map.members if m.state is NodeState.UP and m.id != self._node]
-        self._follow(others, now)
+        self._follow(others, self._stint(tier_map), now)
         stalled_s = self._notice_stall(now)
         withheld = frozenset(m.id for m in others if self._is_withheld(m, now, unsettled))
         findings = [self._finding(m, now) for m in others if m.id not in unsettled]
         return Watch(tuple(f for f in findings if f is not None), withheld, stalled_s)
 
-    def _follow(self, others: list[Member], now: float) -> None:
-        """A member that is newly UP, or UP anew, begins with a fresh timer."""
+    def _stint(self, tier_map: TierMap) -> str:
+        """Our incarnation while we are UP: nobody pings us before."""
+        me = tier_map.member(self._node)
+        return me.incarnation if me is not None and me.state is NodeState.UP else ""
+
+    def _follow(self, others: list[Member], stint: str, now: float) -> None:
+        """A member that is newly UP, or UP anew, begins with a fresh timer; all do if we are."""
+        if stint != self._my_stint:
+            self._my_stint, self._peers = stint, {}
         peers = {}
         for member in others:
             peer = self._peers.get(member.id)

@@ -128,6 +128,15 @@ def test_a_node_that_stalled_itself_starts_its_timers_anew() -> None:
     assert len(run.run(0.2)) == 2
 
 
+def test_a_node_that_joins_late_does_not_report_whom_it_could_not_hear() -> None:
+    others = (N2, N3)
+    run = Run(TierMap(members=others))
+    run.run(5)
+    run.map = a_map(*others)
+    assert run.run(0.4) == ()
+    assert len(run.run(0.2)) == 2
+
+
 def test_who_is_not_up_is_nobody_s_business() -> None:
     run = Run(a_map(replace(N2, state=NodeState.DOWN), replace(N3, state=NodeState.LEFT)))
     assert run.run(1) == ()

@@ -1,0 +1,142 @@
+"""Requests of operators and followers: a command to commit, a tier to probe. Pure.
+
+A command is proposed as it came, again and again under its own id, until its outcome is applied
+here. Without a quorum the answer is NO_QUORUM, at once if it has been missing for a while.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cbor2
+
+from tiercluster.cluster.wire import Decided, Probe, Propose, Refusal, Report, Result, Status
+from tiercluster.tiermap import TIERS, MapState, OutcomeCode, Tier, decode_command, outcome_of
+
+from .messages import AdminAnswer, AdminAsked, Probed
+
+DECIDE_S = 1.8  # for a command to be decided; clients wait 2 s
+PROBE_S = 1.8
+AGAIN_S = 0.3
+QUORUM_PATIENCE_S = 1.0  # a new leader may be found within it
+REQUESTS_LIMIT = 1000
+
+
+@dataclass(slots=True)
+class _Waiting:
+    token: int
+    command_id: str
+    frame: bytes
+    until: float
+    again_at: float
+
+
+class AdminRequests:
+    """Every request is answered exactly once."""
+
+    def __init__(self) -> None:
+        self._commands: dict[int, _Waiting] = {}
+        self._probes: dict[Tier, list[tuple[int, float]]] = {tier: [] for tier in TIERS}
+
+    def asked(self, asked: AdminAsked, state: MapState, now: float) -> AdminAnswer | Tier | None:
+        """The answer if there is one already, or the tier to probe."""
+        if self._count() >= REQUESTS_LIMIT:
+            return _refused(asked.token, Status.SHED, "too many requests wait for a decision")
+        match asked.request.fields:
+            case Propose(command=frame):
+                return self._propose(asked.token, frame, state, now)
+            case Probe(tier=name) if name in set(TIERS):
+                tier = Tier(name)
+                self._probes[tier].append((asked.token, now + PROBE_S))
+                return tier
+            case Probe(tier=name):
+                return _refused(asked.token, Status.UNKNOWN_REF, f"no tier {name!r} here")
+            case _:
+                return _refused(
+                    asked.token, Status.BAD_REQUEST, "no request for the control worker"
+                )
+
+    def _count(self) -> int:
+        return len(self._commands) + sum(map(len, self._probes.values()))
+
+    def _propose(self, token: int, frame: bytes, state: MapState, now: float) -> AdminAnswer | None:
+        try:
+            command = decode_command(frame)
+        except ValueError as error:
+            return _refused(token, Status.BAD_REQUEST, f"no command: {error}")
+        waiting = _Waiting(token, command.id, frame, now + DECIDE_S, now)
+        answer = _decided(waiting, state)
+        if answer is None:
+            self._commands[token] = waiting
+        return answer
+
+    def applied(self, state: MapState) -> list[AdminAnswer]:
+        """The answers to what this state has decided."""
+        answers = [_decided(waiting, state) for waiting in self._commands.values()]
+        return self._answered([a for a in answers if a is not None])
+
+    def probed(self, report: Probed) -> list[AdminAnswer]:
+        """Every request for a probe of this tier is answered by it."""
+        waiting, self._probes[report.tier] = self._probes[report.tier], []
+        return [AdminAnswer(token, Status.OK, _probe_report(report)) for token, _ in waiting]
+
+    def tick(self, quorum_lost_s: float, now: float) -> tuple[list[bytes], list[AdminAnswer]]:
+        """Frames to propose now, and the answers to what has waited long enough.
+        ``quorum_lost_s``: for how long there has been no quorum, 0 if there is one."""
+        answers = self._late_probes(now)
+        if quorum_lost_s > QUORUM_PATIENCE_S:
+            text = f"no quorum for {quorum_lost_s:.1f} s: too few voters reach each other"
+            late = [_refused(token, Status.NO_QUORUM, text) for token in self._commands]
+        else:
+            text = f"no quorum: not decided within {DECIDE_S} s; it may still be"
+            overdue = [w.token for w in self._commands.values() if now >= w.until]
+            late = [_refused(token, Status.NO_QUORUM, text) for token in overdue]
+        answers += self._answered(late)
+        return [self._again(w, now) for w in self._commands.values() if now >= w.again_at], answers
+
+    def _again(self, waiting: _Waiting, now: float) -> bytes:
+        waiting.again_at = now + AGAIN_S
+        return waiting.frame
+
+    def _answered(self, answers: list[AdminAnswer]) -> list[AdminAnswer]:
+        for answer in answers:
+            del self._commands[answer.token]
+        return answers
+
+    def _late_probes(self, now: float) -> list[AdminAnswer]:
+        late: list[AdminAnswer] = []
+        for tier, waiting in self._probes.items():
+            report = _report(tier, False, "timeout", "the probe was not answered", PROBE_S)
+            late += [AdminAnswer(token, Status.OK, report) for token, at in waiting if now >= at]
+            self._probes[tier] = [(token, at) for token, at in waiting if now < at]
+        return late
+
+
+def _decided(waiting: _Waiting, state: MapState) -> AdminAnswer | None:
+    outcome = outcome_of(state, waiting.command_id)
+    if outcome is None:
+        return None
+    match outcome.code:
+        case OutcomeCode.DONE | OutcomeCode.NOOP | OutcomeCode.STALE:
+            decided = Decided(str(outcome.code), outcome.reason, outcome.version)
+            return AdminAnswer(waiting.token, Status.OK, decided)
+        case OutcomeCode.REFUSED:
+            return _refused(waiting.token, Status.REFUSED, outcome.reason)
+        case OutcomeCode.UNKNOWN:
+            return _refused(waiting.token, Status.UNKNOWN_REF, outcome.reason)
+
+
+def _refused(token: int, status: Status, text: str) -> AdminAnswer:
+    return AdminAnswer(token, status, Refusal(text))
+
+
+def _probe_report(probed: Probed) -> Result:
+    failure = probed.failure
+    kind, detail = (str(failure.kind), failure.detail) if failure is not None else ("", "")
+    return _report(probed.tier, failure is None, kind, detail, probed.took_s)
+
+
+def _report(tier: Tier, ok: bool, failure: str, detail: str, took_s: float) -> Result:
+    plain = {"tier": str(tier), "ok": ok, "failure": failure, "detail": detail,
+             "took_ms": round(took_s * 1000, 3)}  # fmt: skip
+    return Report(cbor2.dumps(plain))

@@ -1,0 +1,60 @@
+"""What this node knows of the consensus: who leads, is there a quorum, have we caught up. Pure."""
+
+from __future__ import annotations
+
+from tiercluster.tiermap.raft import Standing
+
+from .messages import StandingKnown
+
+BARRIER_AGAIN_S = 5.0
+
+
+class ConsensusView:
+    """``join``: the address that a follower follows through, empty for a voter."""
+
+    def __init__(self, token: str, join: str, now: float) -> None:
+        self._token = token
+        self._join = join
+        self._standing = Standing(None, False, False, 0)
+        self._quorum_lost_at: float | None = now
+        self._barriers = 0
+        self._barrier_due = now
+        self.sick = ""
+        self.is_caught_up = False
+
+    def stands(self, standing: Standing, now: float) -> None:
+        self._standing = standing
+        if standing.quorum:
+            self._quorum_lost_at = None
+        elif self._quorum_lost_at is None:
+            self._quorum_lost_at = now
+
+    def quorum_lost_s(self, now: float) -> float:
+        """For how long there has been no quorum; 0 if there is one."""
+        return 0.0 if self._quorum_lost_at is None else now - self._quorum_lost_at
+
+    def barrier_done(self, token: str, ok: bool, now: float) -> bool:
+        """True when this says for the first time that the map has caught up."""
+        if token != self._barrier_token or self.is_caught_up:
+            return False
+        self._barrier_due = now
+        self.is_caught_up = ok
+        return ok
+
+    def barrier_wanted(self, now: float) -> str:
+        """The token of a barrier to ask for now, or nothing."""
+        if self.is_caught_up or now < self._barrier_due:
+            return ""
+        self._barriers += 1
+        self._barrier_due = now + BARRIER_AGAIN_S
+        return self._barrier_token
+
+    @property
+    def _barrier_token(self) -> str:
+        return f"{self._token}/{self._barriers}"
+
+    def known(self) -> StandingKnown:
+        """As `status` shows it."""
+        note = self.sick or (f"follows through {self._join}" if self._join else "")
+        is_voting = not self._join and not self.sick
+        return StandingKnown(self._standing.leader, self._standing.quorum, is_voting, note)

@@ -1,0 +1,138 @@
+"""The control worker: the thread that carries out what the coordinator decides."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import select
+import threading
+import time
+from collections.abc import Callable
+from typing import assert_never
+
+import structlog
+
+from .actions import (
+    Action,
+    AskBarrier,
+    BecomeReady,
+    ControlEvent,
+    Finish,
+    Log,
+    ProposeFrame,
+    Stop,
+    TellShard,
+)
+from .coordinator import Coordinator
+from .inbox import Inbox
+from .messages import ShardOrder
+from .settings import NodeSettings
+from .view import NodeView
+
+INBOX_LIMIT = 20_000
+TICK_S = 0.02
+
+log = structlog.get_logger("tiercluster.control")
+
+
+class ControlWorker:
+    """``tell_shard``, ``propose`` and ``barrier`` only enqueue; False: not taken. ``on_ready`` and
+    ``on_end`` are called once, from this thread."""
+
+    def __init__(
+        self,
+        settings: NodeSettings,
+        token: str,
+        tell_shard: Callable[[ShardOrder], bool],
+        propose: Callable[[bytes], bool],
+        barrier: Callable[[str], None],
+        on_ready: Callable[[], None],
+        on_end: Callable[[], None],
+    ) -> None:
+        self.inbox: Inbox[ControlEvent] = Inbox(INBOX_LIMIT)
+        self.ended_well = False
+        self._tell_shard = tell_shard
+        self._propose_frame = propose
+        self._barrier = barrier
+        self._on_ready = on_ready
+        self._on_end = on_end
+        self._coordinator = Coordinator(
+            settings, token, _new_id, random.SystemRandom().random, time.monotonic()
+        )
+        self._view = self._coordinator.view()
+        self._log = log.bind(node=settings.id)
+        self._is_stopping = threading.Event()
+        self._is_finished = False
+        self._thread = threading.Thread(target=self._run, name="control", daemon=True)
+
+    # --- from any thread ------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Begin a clean stop; `on_end` follows."""
+        self._is_stopping.set()
+        self.inbox.tell(Stop())
+
+    def join(self, timeout_s: float) -> None:
+        self._thread.join(timeout_s)
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._is_stopping.is_set()
+
+    def view(self) -> NodeView:
+        """The last published view of this node."""
+        return self._view
+
+    # --- the thread -----------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._loop()
+        except Exception:
+            log.exception("control_ended")
+        finally:
+            self.inbox.close()
+            self._on_end()
+
+    def _loop(self) -> None:
+        poll = select.poll()
+        poll.register(self.inbox.fileno(), select.POLLIN)
+        while not self._is_finished:
+            poll.poll(TICK_S * 1000)
+            for event in self.inbox.drain():
+                self._carry_out(self._coordinator.handle(event, time.monotonic(), time.time()))
+            self._carry_out(self._coordinator.tick(time.monotonic(), time.time()))
+            self._view = self._coordinator.view()
+
+    def _carry_out(self, actions: list[Action]) -> None:
+        for action in actions:
+            self._carry_out_one(action)
+
+    def _carry_out_one(self, action: Action) -> None:
+        match action:
+            case TellShard(order):
+                if not self._tell_shard(order):
+                    self._coordinator.order_lost()
+                    self._log.error("shard_inbox_full", order=type(order).__name__)
+            case ProposeFrame(frame):
+                # Not taken is like lost: the coordinator proposes again.
+                self._propose_frame(frame)
+            case AskBarrier(token):
+                self._barrier(token)
+            case BecomeReady():
+                self._on_ready()
+            case Finish(ok):
+                self.ended_well = ok
+                self._is_finished = True
+            case Log(level, event, facts):
+                self._log.log(logging.getLevelName(level.upper()), event, **dict(facts))
+            case _:
+                assert_never(action)
+
+
+def _new_id() -> str:
+    return os.urandom(16).hex()
