@@ -83,7 +83,7 @@ class FakeCluster:
     said: dict[str, dict[str, Any]] = field(default_factory=dict)
     faults: list[tuple[Any, ...]] = field(default_factory=list)
     allows_faults: bool = True
-    probe_answer: dict[str, Any] = field(default_factory=lambda: {"ok": True, "took_s": 0.002})
+    probe_answer: dict[str, Any] = field(default_factory=lambda: {"ok": True, "took_ms": 2.0})
     on_watch: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:

@@ -156,11 +156,13 @@ def test_why_tells_the_history_with_evidence_newest_last(run: Run, cluster: Fake
 
 @pytest.mark.parametrize(("ok", "code"), [(True, 0), (False, 1)])
 def test_probe_ends_with_its_result(run: Run, cluster: FakeCluster, ok: bool, code: int) -> None:
-    cluster.probe_answer = {"ok": ok, "took_s": 0.004, "error": "" if ok else "EIO"}
+    failure = {"failure": "" if ok else "io_error", "detail": "" if ok else "EIO"}
+    cluster.probe_answer = {"ok": ok, "took_ms": 4.0, **failure}
     ran = run("tier", "probe", "n2/cold", "--json")
     assert ran.code == code
     assert ran.json["ok"] is ok
     assert ran.json["ref"] == "n2/cold"
+    assert ("io_error: EIO" in run("tier", "probe", "n2/cold").out) is not ok
 
 
 def test_faults_reach_the_tier_they_are_meant_for(run: Run, cluster: FakeCluster) -> None:

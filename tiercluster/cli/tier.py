@@ -146,7 +146,7 @@ def probe(ctx: click.Context, ref: str, as_json: bool) -> None:
     if as_json:
         print_json(found if len(found) > 1 else found[0])
     else:
-        print_table(("ref", "result", "#took ms", "error"), [_probe_row(p) for p in found])
+        print_table(("ref", "result", "#took ms", "failure"), [_probe_row(p) for p in found])
     ctx.exit(Code.DONE if all(p["ok"] for p in found) else Code.FAILED)
 
 
@@ -155,13 +155,10 @@ def _probed(said: dict[str, Any], ref: TierRef) -> dict[str, Any]:
 
 
 def _probe_row(probed: dict[str, Any]) -> tuple[object, ...]:
-    took_s = probed.get("took_s")
-    return (
-        probed["ref"],
-        "ok" if probed["ok"] else "fail",
-        f"{took_s * 1000:.2f}" if isinstance(took_s, int | float) else "-",
-        probed.get("error") or "",
-    )
+    took_ms = probed.get("took_ms")
+    failure = ": ".join(str(probed[key]) for key in ("failure", "detail") if probed.get(key))
+    took = f"{took_ms:.2f}" if isinstance(took_ms, int | float) else "-"
+    return probed["ref"], "ok" if probed["ok"] else "fail", took, failure
 
 
 @tier.command()

@@ -76,6 +76,8 @@ def _live(admin: AdminDoor, interval: float, count: int | None) -> None:
                 continue
             live.update(frame(view, lookups_per_s(before, view, now - before_at)), refresh=True)
             before, before_at = view, now
+    if not out.is_terminal:
+        out.print()  # the last picture ends without a line end
 
 
 def frame(view: View, rates: dict[str, float], trouble: str = "") -> Group:
