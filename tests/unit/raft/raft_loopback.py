@@ -6,6 +6,8 @@ import random
 import socket
 import threading
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -88,13 +90,18 @@ class Loopback:
         self.names = [f"n{i + 1}" for i in range(size)]
         self.ports = {name: free_port() for name in self.names}
         self.ears: dict[str, Ear] = {}
+        self.machines: dict[str, Callable[[Commands, bytes], Commands]] = {}  # other than MACHINE
         self.replicas: dict[str, Replica[Commands]] = {}
 
     def start(self, *names: str) -> None:
         for name in names or self.names:
             self.ears[name] = Ear()
-            self.replicas[name] = Replica(self.settings(name), MACHINE, self.ears[name])
+            machine = replace(MACHINE, apply=partial(self._apply, name))
+            self.replicas[name] = Replica(self.settings(name), machine, self.ears[name])
             self.replicas[name].start()
+
+    def _apply(self, name: str, state: Commands, frame: bytes) -> Commands:
+        return self.machines.get(name, MACHINE.apply)(state, frame)
 
     def settings(self, name: str) -> ReplicaSettings:
         return ReplicaSettings(

@@ -1,4 +1,4 @@
-"""The worker on real sockets: elections, commits, a lost leader, a full disk, hostile neighbours."""
+"""The worker on real sockets: elections, commits, lost leaders, full disks, hostile neighbours."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_a_full_disk_takes_one_member_out_and_it_heals(
     three = make(3, heal_first_s=0.05, heal_max_s=0.1)
     three.start()
     leader = three.leader()
-    sick, other = (name for name in three.names if name != leader)
+    sick, _ = (name for name in three.names if name != leader)
     three.barrier(sick, "well")
     is_full = threading.Event()
     is_full.set()
@@ -181,6 +181,27 @@ def test_a_full_inbox_and_a_frame_too_large_are_answered(make: MakeLoopback) -> 
 
     assert not replica.propose(bytes(MAX_FRAME_BYTES + 1))
     assert [replica.propose(b"c") for _ in range(3)] == [True, True, False]
+
+
+def test_a_member_whose_state_differs_drops_it_and_rejoins(
+    make: MakeLoopback, tmp_path: Path
+) -> None:
+    three = make(3, heal_first_s=0.05)
+    three.start()
+    leader = three.leader()
+    wrong, _ = (name for name in three.names if name != leader)
+    three.barrier(wrong, "well")
+    three.machines[wrong] = lambda state, frame: (*state, "nonsense")
+    three.commit(leader, "a")
+    ear = three.ears[wrong]
+    ear.wait(lambda: ear.has(Sick))
+    three.machines.clear()  # what had gone wrong goes right again
+    ear.wait(lambda: ear.has(Healed))
+    three.commit(three.leader(), "b")
+    ear.wait(lambda: ear.state[-1:] == ("b",))
+
+    assert ear.state == three.ears[leader].state
+    assert list(tmp_path.glob(f"{wrong}.differs-*"))
 
 
 # --- hostile neighbours ---------------------------------------------------------------------------

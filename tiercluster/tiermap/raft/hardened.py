@@ -16,6 +16,7 @@ from pysyncobj import FAIL_REASON, SyncObjConf, replicated
 from pysyncobj.node import Node
 
 from .admission import Admission, Adopt
+from .digests import Digests
 from .elections import Elections
 from .following import Following
 from .journal import Entry, Journal
@@ -30,7 +31,7 @@ from .library import (
 )
 from .links import Links, Status
 from .machine import Machine
-from .messages import Body
+from .messages import Body, Hello
 from .prevote import PreVote
 from .snapshot import SnapshotStore
 
@@ -66,13 +67,14 @@ class HardenedSyncObj(Elections, Leading, Following[S]):
         self._voted_for_us: tuple[int, set[str]] = (0, set())
         self._prevote = PreVote(len(peers) + 1, conf.raftMinTimeout / 4, conf.raftMinTimeout)
         self.failed_frames = 0
+        self.digests = Digests(len(peers) + 1)
         self.barriers: list[bytes] = []  # tokens applied since the owner last looked
         self.state: S = machine.initial
         others = [Node(peer) for peer in sorted(peers)]
         super().__init__(Node(node_id), others, conf, transport=links)
         self._take_over(journal, first_request_id)
         links.status = self._status
-        links.on_hello = lambda peer, hello: admission.heard(peer, hello.term, hello.last_index)
+        links.on_hello = self._on_hello
         links.on_new_session = admission.forget_answers
         if not peers:
             self._SyncObj__raftElectionDeadline = 0.0
@@ -134,6 +136,10 @@ class HardenedSyncObj(Elections, Leading, Following[S]):
             else:
                 self._admit()
 
+    def _on_hello(self, peer: str, hello: Hello) -> None:
+        self._admission.heard(peer, hello.term, hello.last_index)
+        self.digests.told(peer, hello.applied, hello.digest)
+
     def _status(self) -> Status:
         return Status(
             self.term,
@@ -156,6 +162,7 @@ class HardenedSyncObj(Elections, Leading, Following[S]):
         for command, index, term in pending:
             result = self._apply(command, index)
             self._SyncObj__raftLastApplied = index
+            self.digests.applied(index, self._machine.digest(self.state))
             for asked_term, callback in self._SyncObj__commandsWaitingCommit.pop(index, ()):
                 if asked_term == term:
                     call_back(callback, result, FAIL_REASON.SUCCESS)

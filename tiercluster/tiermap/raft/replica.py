@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from pysyncobj.monotonic import monotonic
 
+from .digests import DigestError
 from .events import Applied, BarrierDone, Healed, ReplicaEvent, Sick, Standing
 from .files import JournalError
 from .machine import Machine
@@ -116,6 +117,9 @@ class Replica(Generic[S]):
             started = monotonic()
             try:
                 self._take_part()
+            except DigestError as error:
+                self._fall_sick(str(error))
+                self._set_aside()
             except JournalError as error:
                 self._fall_sick(str(error))
             except Exception as error:  # out of voting, loudly, and tried again
@@ -144,6 +148,14 @@ class Replica(Generic[S]):
         finally:
             self._wire = None
             member.close()
+
+    def _set_aside(self) -> None:
+        """What differs from the others is kept for whoever looks into it, not used."""
+        directory = self._settings.directory
+        try:
+            directory.rename(directory.with_name(f"{directory.name}.differs-{time.time_ns()}"))
+        except OSError as error:
+            log.error("cannot set %s aside: %s", directory, error)
 
     def _open_wire(self, settings: ReplicaSettings) -> ZmqWire:
         self._wire = ZmqWire(settings)
@@ -203,7 +215,7 @@ class Replica(Generic[S]):
 
     def _publish(self, member: Member[S]) -> None:
         """After entries were applied and before the loop waits."""
-        if self._sick is not None:
+        if self._sick is not None and member.admission.may_vote:
             self._recover()
         self._publish_state(member.consensus.state)
         applied, member.consensus.barriers = member.consensus.barriers, []
