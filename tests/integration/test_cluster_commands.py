@@ -70,7 +70,7 @@ def test_a_deleted_key_is_a_miss_with_exit_code_one(cluster: ClusterUnderTest) -
     assert cluster.cli("delete", "gone").code == 0
     missed = cluster.cli("get", "gone")
     assert missed.code == 1
-    assert cluster.cli("delete", "gone").code == 1
+    assert cluster.cli("delete", "gone").code == 4
 
 
 def test_locate_names_the_owner_that_the_client_computes(

@@ -36,7 +36,8 @@ PLAYERS = 3
 SIZES = ("--hot", "1MiB", "--warm", "1MiB", "--cold", "64MiB", "--allow-faults")
 LOWEST_PORT, HIGHEST_PORT = 15_000, 32_000  # below the ephemeral range
 READY_S, FAILOVER_S, RETURN_S = 20.0, 15.0, 30.0
-WARM_UP_S, STEADY_S, DURING_S = 7.0, 4.0, 4.0
+WARM_UP_S, STEADY_S, DURING_S = 12.0, 4.0, 4.0  # the first ends with the trace, if sooner
+REQUESTS = 10_000  # of the trace, then from its start again
 NOTICE_S = 2.0  # for the last client to route around
 
 
@@ -62,6 +63,8 @@ def demo(ctx: click.Context, inject: bool, as_json: bool) -> None:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tiercluster-")))
         # First of all: user namespaces are given only to a process without threads.
         disk = None if inject else real_disk(directory / REF.node / REF.tier, directory)
+        if disk is not None:
+            stack.callback(disk.close)
         cluster = dev.plans(3, free_base_port(), directory, SIZES)
         _start(cluster, stack, teller)
         findings = Show(cluster, disk, teller).run()
@@ -122,7 +125,7 @@ class Show:
     def run(self) -> Findings:
         addresses = ",".join(plan.listen for plan in self.cluster)
         admin = Admin(tuple(plan.listen for plan in self.cluster))
-        requests = trace()
+        requests = trace()[:REQUESTS]
         workers = self._workers(addresses, requests)
         try:
             self.entered = time.monotonic()
@@ -153,7 +156,7 @@ class Show:
 
     def _acts(self, admin: Admin, addresses: str, workers: Sequence[Worker]) -> tuple[Moments, str]:
         self.teller.say(f"{len(workers)} clients play the trace, the cold tiers fill up")
-        time.sleep(WARM_UP_S)
+        self._warm_up(workers)
         self._enter("before")
         time.sleep(STEADY_S)
         disk = self.disk or self._hook(admin)
@@ -165,6 +168,12 @@ class Show:
         time.sleep(STEADY_S)
         self._enter("after")
         return moments, disk.how
+
+    def _warm_up(self, workers: Sequence[Worker]) -> None:
+        """Until every player has been through its share once, so that hit ratios compare."""
+        deadline = time.monotonic() + WARM_UP_S
+        while time.monotonic() < deadline and not all(w.is_through for w in workers):
+            time.sleep(0.1)
 
     def _hook(self, admin: Admin) -> Disk:
         return Injected(
@@ -189,7 +198,7 @@ class Show:
         evidence = ", ".join(f"{k} {v}" for k, v in record.evidence)
         self.teller.say(f"FAILED OVER: {REF} is {record.state}: {record.reason} ({evidence})")
         self.teller.say(f"{len(routed)} of {len(workers)} clients route around it")
-        return Moments(broken, first_error(record, broken), at, routed)
+        return Moments(broken, first_error(admin, seen.version, broken), at, routed)
 
     def _wait_for_routes(self, workers: Sequence[Worker]) -> None:
         until_ = time.monotonic() + NOTICE_S
@@ -238,7 +247,12 @@ def until(
         current = admin.watch(current.version, 1.0)
 
 
-def first_error(record: TierRecord, broken: float) -> float:
-    """Monotonic seconds, which the processes of one machine share; from the evidence of the
-    decision. Without it, when the disk was broken, which is never later."""
-    return float(dict(record.evidence).get("first_error_at", broken))
+def first_error(admin: Admin, since: int, broken: float) -> float:
+    """When the tier's first operation failed, monotonic seconds: the committed decision says when
+    it was proposed and how long its node had counted errors by then. Never before ``broken``."""
+    to_monotonic = time.monotonic() - time.time()
+    for event in admin.events(since):
+        if event.ref == str(REF) and event.to_state == TierState.DOWN:
+            counted_s = float(dict(event.evidence).get("to_trip_ms", 0.0)) / 1000
+            return max(broken, event.time + to_monotonic - counted_s)
+    return broken

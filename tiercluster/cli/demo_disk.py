@@ -35,6 +35,8 @@ class Disk(Protocol):
 
     def heal(self) -> None: ...
 
+    def close(self) -> None: ...
+
 
 class FileSystem:
     """An ext4 file system on a loop device; healing replaces the disk by a new one."""
@@ -61,8 +63,11 @@ class FileSystem:
             os.close(handle)
 
     def heal(self) -> None:
-        _run("umount", "--lazy", str(self._where))
+        self.close()
         self._mount_new()
+
+    def close(self) -> None:
+        _run("umount", "--lazy", str(self._where))
 
 
 class MemoryDisk:
@@ -80,6 +85,10 @@ class MemoryDisk:
     def heal(self) -> None:
         _run("mount", "-t", "tmpfs", "-o", f"size={_SIZE}", "tmpfs", str(self._where))
 
+    def close(self) -> None:
+        if os.path.ismount(self._where):
+            self.break_()
+
 
 class Injected:
     """``inject`` and ``clear`` reach the fault hook of the node."""
@@ -88,6 +97,9 @@ class Injected:
 
     def __init__(self, inject: Callable[[], None], clear: Callable[[], None]) -> None:
         self.break_, self.heal = inject, clear
+
+    def close(self) -> None:
+        """Nothing is mounted."""
 
 
 def real_disk(where: Path, images: Path) -> Disk | None:

@@ -48,6 +48,7 @@ class Worker(threading.Thread):
         self.tallies = {phase: Tally() for phase in PHASES}
         self.routed_at: float | None = None
         self.errors: list[str] = []
+        self.is_through = True  # with its share of the trace, at least once
 
     def run(self) -> None:
         due = time.monotonic()
@@ -109,12 +110,14 @@ class Player(Worker):
         super().__init__(name, addresses, database, stage)
         self._share = share
         self._count = 0
+        self.is_through = not share
 
     def keys(self) -> Any:
         return itertools.cycle(self._share)
 
     def request(self, key: str, tally: Tally) -> None:
         self._count += 1
+        self.is_through |= self._count > len(self._share)
         if self._count % UPDATE_EACH == 0:
             self._store(key, self._database.update(key), tally)
         if self.read(key, tally) is None:
