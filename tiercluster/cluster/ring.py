@@ -13,7 +13,8 @@ Measured (Python 3.11, a shared 2-core EPYC): slot_of 0.15 us, a remembered pref
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from array import array
+from collections.abc import Collection, Iterable
 from math import log
 
 from xxhash import xxh3_64_intdigest
@@ -22,6 +23,9 @@ from tiercluster.tiermap import NodeState, TierMap
 
 SLOTS = 16384
 SLOT_MASK = SLOTS - 1
+BULK_NODES = 16  # beyond, remembered preferences are faster than comparing all draws
+RANK_BITS = 11  # more than MAX_MEMBERS; with the 52 bits of a draw it fits 64
+_SLOT_BYTES = tuple(slot.to_bytes(2, "big") for slot in range(SLOTS))
 MAX_REMEMBERED = 1 << 21  # node ids in remembered lists: 16 MiB; every slot of up to 128 nodes
 
 
@@ -36,7 +40,7 @@ class Ring:
     ``preference`` remembers what it computed, which nobody can tell from outside but by the time.
     """
 
-    __slots__ = ("_has_equal_weights", "_hashed", "_remembered", "_room", "nodes")
+    __slots__ = ("_columns", "_has_equal_weights", "_hashed", "_remembered", "_room", "nodes")
 
     def __init__(self, nodes: Iterable[tuple[str, float]]) -> None:
         """``nodes``: (id, weight) in any order; ValueError for an id twice or a weight <= 0."""
@@ -48,6 +52,7 @@ class Ring:
         # Slashes are in no node id, so no two (node, slot) give the same bytes.
         self._hashed = tuple((node, f"{node}/".encode(), weight) for node, weight in self.nodes)
         self._has_equal_weights = len({weight for _, weight in self.nodes}) <= 1
+        self._columns: dict[str, array[int]] = {}
         self._forget()
 
     def __repr__(self) -> str:
@@ -62,6 +67,35 @@ class Ring:
     def preference(self, slot: int) -> tuple[str, ...]:
         """All nodes, best first."""
         return self._remembered[slot] or self._remember(slot)
+
+    def owners(self, serving: Collection[str]) -> list[str | None]:
+        """For every slot the best of the ``serving`` nodes, as `preference` orders them; all at
+        once, because a node that takes over must know within milliseconds."""
+        nodes = [(rank, hashed) for rank, hashed in enumerate(self._hashed) if hashed[0] in serving]
+        if not nodes:
+            return [None] * SLOTS
+        if not self._has_equal_weights or len(self.nodes) > BULK_NODES:
+            return [next((n for n in self.preference(s) if n in serving), None)
+                    for s in range(SLOTS)]  # fmt: skip
+        # The rank breaks ties as the order of the ids does, and tells who won.
+        ranked = [[h << RANK_BITS | rank for h in self._column(node, prefix)]
+                  for rank, (node, prefix, _) in nodes]  # fmt: skip
+        best = ranked[0] if len(ranked) == 1 else map(max, *ranked)
+        names, mask = [node for node, _ in self.nodes], (1 << RANK_BITS) - 1
+        return [names[winner & mask] for winner in best]
+
+    def _column(self, node: str, prefix: bytes) -> array[int]:
+        column = self._columns.get(node)
+        if column is None:
+            column = array("Q", [xxh3_64_intdigest(prefix + s) >> 12 for s in _SLOT_BYTES])
+            self._columns[node] = column
+        return column
+
+    def heir_of(self, before: Ring) -> Ring:
+        """Take over what ``before`` computed about nodes that stand in this ring, too."""
+        mine = {node for node, _ in self.nodes}
+        self._columns.update((n, c) for n, c in before._columns.items() if n in mine)
+        return self
 
     def _remember(self, slot: int) -> tuple[str, ...]:
         if self._room < len(self.nodes):
@@ -91,4 +125,6 @@ def ring_of(tier_map: TierMap, before: Ring | None = None) -> Ring:
     """The ring of all members that have not LEFT; one that is DOWN keeps its place. ``before`` is
     given back if it is the same, with all that it remembers."""
     ring = Ring((m.id, m.weight) for m in tier_map.members if m.state is not NodeState.LEFT)
-    return before if before == ring else ring
+    if before is None:
+        return ring
+    return before if before == ring else ring.heir_of(before)

@@ -325,7 +325,7 @@ class Front:
         self._doors.link_peers(new)
         others = [m.id for m in new.members
                   if m.state is NodeState.UP and m.id != self._settings.id]  # fmt: skip
-        self._lease.use_map(new.version, others)
+        self._lease.use_map(new.version, others, now)
         changed = self._ownership.use_map(new, now)
         self._shard.use_map(state, now)
         if changed:

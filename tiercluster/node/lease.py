@@ -1,7 +1,7 @@
 """Whether this node may answer at all: the lease that its peers grant it, ping by ping.
 
-    HELD --no majority granted for lease_s--> WAITING --nobody answers for quorum_grace_s--> MINORITY
-      ^------------------grants, and the map caught up------+<-----an answer-------------------+
+    HELD --no grants for lease_s--> WAITING --silence for quorum_grace_s--> MINORITY
+      ^-------------grants--------------+  ^-------------an answer-------------+
 
 A pure core, the first of the three rules in ARCHITECTURE.md. Times are monotonic seconds.
 """
@@ -42,12 +42,15 @@ class Lease:
         self._waiting_since = -math.inf
         self.held_until = math.inf
 
-    def use_map(self, version: int, others: Iterable[str]) -> None:
+    def use_map(self, version: int, others: Iterable[str], now: float) -> None:
         """``others``: the other members that are UP in the map now applied."""
         self._version = version
         # A member that just came UP counts only once it has granted: this node may apply the map
         # late, after a pause in which the newcomer has already helped to vote it out.
-        self._others = frozenset(others)
+        others = frozenset(others)
+        if others != self._others:
+            self._waiting_since = now
+        self._others = others
         for node, (needed, sent_at) in list(self._early.items()):
             if needed <= version:
                 del self._early[node]

@@ -78,7 +78,7 @@ class Ownership:
     def _assign(self, serving: frozenset[str], ring_version: int) -> None:
         assert self._ring is not None
         node, slots, gained = self._node, self.slots, self.gained
-        for slot, owner in enumerate(_owners(self._ring, serving)):
+        for slot, owner in enumerate(self._ring.owners(serving)):
             if owner != node:
                 slots[slot] = SlotState.NOT_MINE
             elif slots[slot] == SlotState.NOT_MINE:
@@ -114,19 +114,6 @@ class Ownership:
     def _has_confirmed(self, member: Member) -> bool:
         incarnation, version = self._confirmed.get(member.id, ("", 0))
         return incarnation == member.incarnation and version >= self._required
-
-
-def _owners(ring: Ring, serving: frozenset[str]) -> list[str | None]:
-    """The owner of every slot; 5 ms for a remembered ring, so it stays one plain loop."""
-    owners: list[str | None] = []
-    for slot in range(SLOTS):
-        for node in ring.preference(slot):
-            if node in serving:
-                owners.append(node)
-                break
-        else:
-            owners.append(None)
-    return owners
 
 
 def _serving(tier_map: TierMap) -> frozenset[str]:

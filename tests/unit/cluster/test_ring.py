@@ -125,3 +125,19 @@ def test_the_ring_of_a_map_has_every_member_that_has_not_left() -> None:
     assert ring_of(tier_map, before=ring) is ring
     assert ring_of(TierMap(members=members[:1]), before=ring) is not ring
     assert repr(ring) == "Ring(n1*2, n2*1)"
+
+
+@pytest.mark.parametrize("weights", [(1.0, 1.0, 1.0, 1.0), (1.0, 2.0, 1.0, 0.5)])
+def test_the_owners_of_all_slots_are_those_of_each_preference(weights):
+    ring = Ring(zip(("n1", "n2", "n3", "n4"), weights, strict=True))
+    serving = {"n2", "n3"}
+    expected = [next(n for n in ring.preference(s) if n in serving) for s in range(SLOTS)]
+    assert ring.owners(serving) == expected
+    assert ring.owners(set()) == [None] * SLOTS
+
+
+def test_an_heir_answers_as_if_it_had_computed_everything_itself():
+    before = Ring([("n1", 1.0), ("n2", 1.0)])
+    before.owners({"n1", "n2"})
+    nodes = [("n1", 1.0), ("n3", 1.0)]
+    assert Ring(nodes).heir_of(before).owners({"n1", "n3"}) == Ring(nodes).owners({"n1", "n3"})

@@ -10,7 +10,7 @@ SETTINGS = DetectorSettings()
 
 def lease_of(*others: str) -> Lease:
     lease = Lease(SETTINGS)
-    lease.use_map(1, others)
+    lease.use_map(1, others, 0.0)
     return lease
 
 
@@ -49,15 +49,16 @@ def test_a_grant_under_a_newer_map_counts_only_once_that_map_is_applied():
     lease = lease_of("n2", "n3")
     lease.pong("n2", 10.0, True, 2, 10.0, trusted=True)
     assert lease.state(10.1) is LeaseState.WAITING
-    lease.use_map(2, ("n2", "n3"))
+    lease.use_map(2, ("n2", "n3"), 10.0)
     assert lease.state(10.1) is LeaseState.HELD
 
 
 def test_a_newcomer_in_the_map_has_granted_nothing():
     lease = lease_of()
     assert lease.state(50.0) is LeaseState.HELD
-    lease.use_map(2, ("n2",))
-    assert lease.state(50.0) is not LeaseState.HELD
+    lease.use_map(2, ("n2",), 50.0)
+    assert lease.state(50.0) is LeaseState.WAITING
+    assert lease.state(50.41) is LeaseState.MINORITY
 
 
 def test_with_four_others_the_third_newest_grant_counts():
@@ -92,5 +93,5 @@ def test_a_minority_that_hears_of_a_newer_map_waits_for_it():
     lease = lease_of("n2", "n3")
     lease.pong("n2", 10.0, False, 7, 10.0, trusted=True)
     assert lease.state(60.0) is LeaseState.WAITING
-    lease.use_map(7, ("n2", "n3"))
+    lease.use_map(7, ("n2", "n3"), 60.0)
     assert lease.state(60.0) is LeaseState.MINORITY
