@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tiercluster.cluster.wire import Place
 
-# Memory that an entry takes beside its key and value, measured with tracemalloc over 200 k entries
-# (`benchmarks/policies.py --memory`): the object with its numbers 250, its place in a bucket 100,
-# the headers of its two bytes objects 66. Used for cold too, whose entries stand in memory as well.
-OVERHEAD_BYTES = 420
+# Memory that an entry takes beside its key and value: 380 as tracemalloc measures it over 200 k
+# entries (`benchmarks/policies.py --memory`), and what the allocator rounds up. Counted for cold
+# too, whose entries stand in memory as well.
+OVERHEAD_BYTES = 400
 NEVER = float("inf")
 PACKED = 0x100  # beside the user's flags in a cold row: the value is compressed
 MOST_FREQ = 3  # reads are counted up to this

@@ -78,7 +78,7 @@ class Stopping:
 
     def _sweep_some(self, now: float) -> None:
         for _ in range(SWEEP_A_TICK):
-            self._sweep.tick(now)
+            self._sweep.sweep_bucket(now)
         self._swept += SWEEP_A_TICK
         if not self._cold_is_usable:
             self._close(now)

@@ -25,7 +25,7 @@ from .moves import Moves
 from .placing import NOT_STORED, Placing
 
 INT64 = range(-(2**63), 2**63)
-COUNTER_FLAGS = 0  # of an entry that INCR made
+COUNTER_FLAGS = 0  # of every integer; what has other flags is none (cluster/values.py)
 _INTEGER = re.compile(rb"-?[0-9]{1,19}")
 
 _OVERFLOW = Status.BAD_REQUEST, Refusal("the counter would leave the range of 64 bits"), b""
@@ -197,7 +197,7 @@ class WriteVerbs:
     ) -> Answered | None:
         if value is None:
             return _UNREADABLE
-        if not _INTEGER.fullmatch(value):
+        if entry.flags != COUNTER_FLAGS or not _INTEGER.fullmatch(value):
             return Status.OK, Counter(True, False, 0, entry.version), b""
         expires = entry.expires if asked.keep_ttl else expires_at(asked.ttl, now)
         total = int(value) + asked.delta
