@@ -62,6 +62,13 @@ def test_the_member_with_the_newest_map_says_who_leads(run: Run, cluster: FakeCl
     assert (document["leader"], document["version"]) == ("n3", 9)
 
 
+def test_without_a_quorum_there_is_no_leader(run: Run, cluster: FakeCluster) -> None:
+    cluster.said = {node: {"quorum": False} for node in ("n1", "n2", "n3")}
+    document = run("status", "--json").json
+    assert (document["leader"], document["quorum"]) == (None, False)
+    assert "quorum NO" in run("status").out
+
+
 def test_of_members_with_the_same_map_one_that_sees_a_quorum_is_believed(
     run: Run, cluster: FakeCluster
 ) -> None:

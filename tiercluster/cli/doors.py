@@ -15,7 +15,7 @@ from .exits import Code, Stop
 from .session import AdminDoor, Session
 from .view import Said, View
 
-CALL_S = 1.8  # one question; "no quorum" is said within two seconds
+CALL_S = 1.5  # one question; "no quorum" is said within two seconds
 MAX_ASKING = 16  # nodes asked for their status at a time
 
 

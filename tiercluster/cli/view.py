@@ -49,11 +49,13 @@ def reason_of(member: Member, record: TierRecord) -> str:
 def cluster_document(view: View) -> dict[str, Any]:
     """What `status --json` prints."""
     newest = view.newest
+    has_quorum = bool(newest.get("quorum", False))
     return {
         "cluster": view.map.cluster,
         "version": max(view.map.version, int(newest.get("version", 0))),
-        "leader": newest.get("leader") or None,
-        "quorum": bool(newest.get("quorum", False)),
+        # A member that is cut off still remembers the last leader.
+        "leader": newest.get("leader") or None if has_quorum else None,
+        "quorum": has_quorum,
         "nodes": [node_document(view, member) for member in view.map.members],
     }
 
