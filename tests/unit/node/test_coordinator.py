@@ -230,8 +230,7 @@ def test_cold_data_is_kept_only_of_the_last_incarnation_and_generation(
 def test_voted_out_it_comes_back_with_a_new_incarnation_and_keeps_nothing() -> None:
     world = World("n2", "n3", cold=ColdReady(True, "t", 1, None))
     world.run(2)
-    for node in ("n2", "n3"):
-        world.commit(ReportUnreachable(id=f"r-{node}", by=node, node="n1", incarnation="t#1"))
+    vote_out(world, "t#1")
     world.run(0.1)
     joins = world.of(NodeJoined)
     assert [(j.incarnation, j.expected, j.keep_cold) for j in joins] == [
@@ -241,6 +240,34 @@ def test_voted_out_it_comes_back_with_a_new_incarnation_and_keeps_nothing() -> N
     member = world.state.map.member("n1")
     assert member is not None
     assert member.state is NodeState.UP
+
+
+def vote_out(world: World, incarnation: str) -> None:
+    for node in world.others:
+        command = ReportUnreachable(id=f"r-{node}-{incarnation}", by=node, node="n1",
+                                    incarnation=incarnation)  # fmt: skip
+        world.commit(command)
+
+
+def test_one_that_is_voted_out_again_and_again_comes_back_once_a_second() -> None:
+    world = World("n2", "n3")
+    for number in range(1, 4):
+        vote_out(world, f"t#{number}")
+        world.run(0.6)
+        assert len(world.of(NodeJoined)) == number
+        world.run(0.6)
+        assert len(world.of(NodeJoined)) == number + 1
+
+
+def test_a_tier_that_was_out_while_others_owned_its_keys_keeps_nothing() -> None:
+    world = World("n2", "n3")
+    world.run(2)
+    world.trip()
+    world.run(0.1)
+    vote_out(world, "t#1")
+    world.answer_probes(6)
+    assert [c.keep for c in world.of(TierRecovered)] == [False]
+    assert world.tier().health is Health.UP
 
 
 def test_what_an_operator_removed_stays_out_until_it_is_started_anew() -> None:
@@ -503,6 +530,18 @@ def test_a_clean_stop_tells_the_cluster_after_the_shard_has_stopped() -> None:
     assert world.of(NodeStopped)
     assert [f.ok for f in world.of(Finish)] == [True]
     assert len(world.of(NodeJoined)) == 1, "it joined again while it stopped"
+
+
+def test_while_it_stops_it_reports_nobody_and_does_not_come_back() -> None:
+    world = World("n2", "n3")
+    world.run(2)
+    world.tell(Stop())
+    world.silent = {"n2"}
+    world.run(1)
+    assert not world.of(ReportUnreachable)
+    vote_out(world, "t#1")
+    world.run(2)
+    assert len(world.of(NodeJoined)) == 1
 
 
 def test_a_stop_without_quorum_ends_all_the_same() -> None:
