@@ -129,6 +129,8 @@ class Replica(Generic[S]):
                 pause_s = self._settings.heal_first_s
             self._rest(pause_s)
             pause_s = min(2 * pause_s, self._settings.heal_max_s)
+        self._take_barriers()
+        self._expire_barriers(all_of_them=True)
 
     def _take_part(self) -> None:
         member: Member[S] = Member(
@@ -206,10 +208,12 @@ class Replica(Generic[S]):
                 barrier.next_try = now + self._settings.barrier_retry_s
                 member.propose_barrier(barrier.key)
 
-    def _expire_barriers(self) -> None:
+    def _expire_barriers(self, all_of_them: bool = False) -> None:
         now = monotonic()
-        for key in [key for key, barrier in self._barriers.items() if now >= barrier.deadline]:
-            self._deliver(BarrierDone(self._barriers.pop(key).token, ok=False))
+        for key, barrier in list(self._barriers.items()):
+            if all_of_them or now >= barrier.deadline:
+                del self._barriers[key]
+                self._deliver(BarrierDone(barrier.token, ok=False))
 
     # --- out --------------------------------------------------------------------------------------
 
