@@ -207,3 +207,12 @@ def test_when_a_member_becomes_down_its_lease_has_run_out(
             assert now + offset > lease_until, "two owners"
             break
     assert all(o.code is not OutcomeCode.UNKNOWN for o in n1.state.outcomes)
+
+
+def test_a_late_tick_withholds_first_and_reports_only_at_the_next() -> None:
+    run = Run(a_map(N2))
+    run.run(0.4)
+    run.now += 0.25  # late, but no stall
+    assert run.tick() == ()
+    assert run.watch.withheld == {"n2"}
+    assert len(run.run(0.05)) == 1
