@@ -96,12 +96,23 @@ class FakeNode:
         self._socket = context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.LINGER, 0)
         if port:
-            self._socket.bind(f"tcp://127.0.0.1:{port}")
+            self._bind_again(port)
         else:
             port = self._socket.bind_to_random_port("tcp://127.0.0.1", 20000, 32000)
         self.port = port
         self.address = f"127.0.0.1:{port}"
         self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _bind_again(self, port: int) -> None:
+        """The socket that had this port closes in the background."""
+        for _ in range(500):
+            try:
+                self._socket.bind(f"tcp://127.0.0.1:{port}")
+                return
+            except zmq.ZMQError:
+                time.sleep(0.01)
+        self._socket.close(0)
+        raise AssertionError(f"port {port} is not free again")
 
     def start(self) -> None:
         self._thread.start()

@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import cbor2
 from xxhash import xxh3_128_digest
 
 from tiercluster.tiermap import Tier, TierMap
@@ -39,7 +38,7 @@ from .routing import Route, Router
 from .swallow import Swallowed
 from .values import DEFAULT, MAX_INT, MIN_INT, RAW, TTL, Default, seconds
 from .views import Item, Placement, TierStatus
-from .wire import Incr, Kind, Mode, Place, Report, StatusQuery
+from .wire import Incr, Kind, Mode, Place, Report, StatusQuery, WireError, decode_plain
 
 T = TypeVar("T")
 MAKER_MARK = b"m"  # before the names of leases of get_or_set
@@ -392,8 +391,8 @@ def figures_of(result: object) -> dict[str, Any]:
 def report_of(result: object) -> dict[str, Any]:
     """The plain map of a Report; ProtocolError for anything else."""
     try:
-        report = cbor2.loads(result.data) if isinstance(result, Report) else None
-    except (ValueError, EOFError, TypeError, OverflowError, RecursionError) as error:
+        report = decode_plain(result.data) if isinstance(result, Report) else None
+    except WireError as error:
         raise ProtocolError(f"a report that cannot be read: {error}") from None
     if not isinstance(report, dict):
         raise ProtocolError("a report that is no map")

@@ -37,7 +37,8 @@ from .wire import Refusal, Reply, Status
 MAX_SHED = 3  # answers that a node is overloaded, for one part of a call
 BACKOFF_S = 0.004
 MAX_BACKOFF_S = 0.06
-SILENCE_S = 0.15  # until a request is repeated; doubles each time
+SILENCE_S = 0.15  # until a request is repeated at the earliest; doubles each time
+MAX_SILENCE_S = 1.0
 
 Reach = Callable[[str], int | None]  # epoch of the connection to a node, None: not usable now
 
@@ -68,8 +69,8 @@ class Attempt:
     """``asks``: the parts that are not done; ``error``: why the call failed, once it has."""
 
     __slots__ = (
-        "_jitter", "_unplanned", "asks", "began", "deadline", "error", "operation", "rerouted",
-        "retries", "rids",
+        "_jitter", "_silence", "_unplanned", "asks", "began", "deadline", "error", "operation",
+        "rerouted", "retries", "rids",
     )  # fmt: skip
 
     def __init__(
@@ -85,6 +86,8 @@ class Attempt:
         self.retries = 0
         self.rerouted = 0
         self._jitter = jitter
+        # A connection that stands loses nothing, so a slow node is not asked twice in haste.
+        self._silence = min(max((deadline - began) / 3, SILENCE_S), MAX_SILENCE_S)
         self._unplanned = True
 
     @property
@@ -101,7 +104,7 @@ class Attempt:
         ask = self.asks[0]
         ask.node, ask.incarnation, ask.rid = node, incarnation, rid
         ask.epoch, ask.stamp, ask.tries = epoch, stamp, 1
-        ask.repeat_at = now + SILENCE_S
+        ask.repeat_at = now + self._silence
         self.rids.append(rid)
         self._unplanned = False
         return ask
@@ -127,7 +130,7 @@ class Attempt:
         ask.node, ask.rid, ask.epoch = node, rid, epoch
         ask.tries += 1
         self.rids.append(rid)
-        ask.repeat_at = now + SILENCE_S * 2 ** min(ask.tries - 1, 5)
+        ask.repeat_at = now + self._silence * 2 ** min(ask.tries - 1, 5)
         if ask.tries > 1:
             self.retries += 1
 

@@ -50,7 +50,7 @@ class CachedCalls:
             return self._key.format(*bound.args, **bound.arguments)
         try:
             packed = cbor2.dumps([bound.args, sorted(bound.kwargs.items())], canonical=True)
-        except (ValueError, TypeError, OverflowError) as error:
+        except (cbor2.CBORError, ValueError, TypeError, OverflowError) as error:
             raise SerializationError(
                 f"the arguments of {self._name} make no key ({error}); give cached() a key"
             ) from error

@@ -138,7 +138,7 @@ class Session:
         self, operation: Operation, link: Link, rid: int, epoch: int, stamp: int, now: float,
         deadline: float, clock: Callable[[], float],
     ) -> Attempt | None:  # fmt: skip
-        reply = None
+        reply, bad = None, ""
         try:
             reply = decode_reply(link.socket.recv_multipart())
             link.heard(reply.clock_ms, clock())
@@ -152,8 +152,8 @@ class Session:
                 return None
         except zmq.Again:
             pass
-        except WireError:
-            self.counts.bad_answers += 1
+        except WireError as error:
+            bad = str(error)
         now = clock()
         attempt = Attempt(operation, now, deadline, random.random)
         member = self._member_of(link)
@@ -164,6 +164,8 @@ class Session:
         self._add(attempt)
         if reply is not None:
             self._dispatch(link, reply, now)
+        if bad:
+            self._bad_answer(link, bad)
         self._first_pump(attempt, now)
         return attempt
 

@@ -17,9 +17,10 @@ counts first and raise WireError, nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
+from operator import attrgetter
 from typing import Any, ClassVar, NamedTuple
 
 import cbor2
@@ -467,71 +468,136 @@ _CODES: dict[str, tuple[type, ...]] = {
     "i": (int,), "f": (float, int), "b": (bool,), "s": (str,), "y": (bytes,), "k": (bytes,),
 }  # fmt: skip
 _NONE = type(None)
+Check = Callable[[Any], Any]
 
 
-def _check_one(value: Any, types: tuple[type, ...], is_key: bool) -> None:
-    if type(value) not in types:
-        raise WireError(f"a field is {type(value).__name__}, not {types[0].__name__}")
-    if is_key and not 1 < len(value) <= MAX_WIRE_KEY_BYTES:
-        raise WireError(f"a key of {len(value)} bytes")
+def _check(code: str) -> Check:
+    """The check of one field; it returns the value, or raises WireError."""
+    types = frozenset(_CODES[code[0]] + ((_NONE,) if "?" in code else ()))
+    one = _one(code, types, {"k": _is_key, "f": _is_number}.get(code[0]))
+    return _many(code, types, one) if "*" in code else one
 
 
-def _checked(value: Any, code: str) -> Any:
-    types = _CODES[code[0]] + ((_NONE,) if "?" in code else ())
-    if "*" not in code:
-        _check_one(value, types, code[0] == "k")
+def _is_key(value: Any) -> bool:
+    return 1 < len(value) <= MAX_WIRE_KEY_BYTES
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or value == value  # NaN is not
+
+
+def _one(code: str, types: frozenset[type], is_good: Callable[[Any], bool] | None) -> Check:
+    def check(value: Any) -> Any:
+        if type(value) not in types or (is_good is not None and not is_good(value)):
+            raise WireError(f"a field of code {code[0]} holds something else")
         return value
-    if type(value) is not list or len(value) > MAX_KEYS:
-        raise WireError("a field is no list, or too long")
-    kinds = set(map(type, value))
-    if not kinds.issubset(types):
-        raise WireError(f"a list of {code} holds something else")
-    if code[0] == "k" and value:
-        sizes = set(map(len, value))
-        if min(sizes) < 2 or max(sizes) > MAX_WIRE_KEY_BYTES:
+
+    return check
+
+
+def _many(code: str, types: frozenset[type], one: Check) -> Check:
+    is_key, is_number = code[0] == "k", code[0] == "f"
+
+    def check(values: Any) -> Any:
+        if type(values) is not tuple or len(values) > MAX_KEYS:
+            raise WireError("a field is no list, or too long")
+        if len(values) < 2:
+            for value in values:
+                one(value)
+            return values
+        if not types.issuperset(map(type, values)):
+            raise WireError(f"a list of code {code[0]} holds something else")
+        if is_key and (min(map(len, values)) < 2 or max(map(len, values)) > MAX_WIRE_KEY_BYTES):
             raise WireError("a key is empty or too long")
-    return tuple(value)
+        if is_number and not all(map(_is_number, values)):
+            raise WireError("a list of numbers holds NaN")
+        return values
+
+    return check
+
+
+def _flattener(cls: type) -> Callable[[Any], tuple[Any, ...]]:
+    """What makes the plain fields of a message, in their order."""
+    names = tuple(f.name for f in fields(cls))
+    if not names:
+        return lambda value: ()
+    if len(names) == 1:
+        get = attrgetter(names[0])
+        return lambda value: (get(value),)
+    return attrgetter(*names)
+
+
+_MESSAGES: tuple[type[Any], ...] = (*ASKED.values(), *ANSWERED.values(), Refusal)
+_CHECKS: dict[type, tuple[Check, ...]] = {
+    cls: tuple(map(_check, cls.shape.split())) for cls in _MESSAGES
+}
+_FLATTEN = {cls: _flattener(cls) for cls in _MESSAGES}
+_REQUEST_KINDS = {int(kind): (kind, cls) for kind, cls in ASKED.items()}
+_REPLY_KINDS = {int(kind) + REPLY: (kind, cls) for kind, cls in ANSWERED.items()}
+_STATUSES = {int(status): status for status in Status}
 
 
 def _build(cls: type[Any], values: Any) -> Any:
-    codes = cls.shape.split()
-    if type(values) is not list or len(values) != len(codes):
-        raise WireError(f"{cls.__name__} takes {len(codes)} fields")
-    return cls(*map(_checked, values, codes))
-
-
-_NAMES: dict[type, tuple[str, ...]] = {
-    cls: tuple(f.name for f in fields(cls))
-    for cls in (*ASKED.values(), *ANSWERED.values(), Refusal)
-}
-
-
-def _flat(value: Fields | Result) -> list[Any]:
-    return [getattr(value, name) for name in _NAMES[type(value)]]
+    checks = _CHECKS[cls]
+    if type(values) is not tuple or len(values) != len(checks):
+        raise WireError(f"{cls.__name__} takes {len(checks)} fields")
+    return cls(*[check(value) for check, value in zip(checks, values, strict=True)])
 
 
 def encode_request(r: Request) -> list[bytes]:
-    head = [VERSION, int(r.kind), r.rid, r.map_version, r.deadline_ms, r.client, r.retry]
-    return [cbor2.dumps([*head, _flat(r.fields)]), r.body]
+    """A request as two frames."""
+    asked = _FLATTEN[type(r.fields)](r.fields)
+    head = (VERSION, int(r.kind), r.rid, r.map_version, r.deadline_ms, r.client, r.retry, asked)
+    return [cbor2.dumps(head), r.body]
 
 
 def encode_reply(r: Reply) -> list[bytes]:
-    head = [VERSION, int(r.kind) + REPLY, r.rid, r.map_version, r.clock_ms, int(r.status)]
-    return [cbor2.dumps([*head, _flat(r.fields)]), r.body]
+    """A reply as two frames."""
+    said = _FLATTEN[type(r.fields)](r.fields)
+    kind, status = int(r.kind) + REPLY, int(r.status)
+    head = (VERSION, kind, r.rid, r.map_version, r.clock_ms, status, said)
+    return [cbor2.dumps(head), r.body]
 
 
-def _header(frames: Sequence[bytes], length: int) -> list[Any]:
+def _refuse(*_: object) -> Any:
+    raise WireError("a header is made of arrays, numbers, texts and bytes only")
+
+
+# What cbor2 would make of these tags can cost seconds a kilobyte (regular expressions), memory
+# without bound (shared values), or an integer of megabytes. A header needs none, and no maps.
+_TAGS = (0, 1, 2, 3, 4, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 260, 261, 1004,
+         43000, 55799)  # fmt: skip
+_DECODERS: dict[int, Callable[..., Any]] = dict.fromkeys(_TAGS, _refuse)
+_DEPTH = 3  # header, fields, list
+_PLAIN_DEPTH = 8
+
+
+def _header(frames: Sequence[bytes], length: int) -> tuple[Any, ...]:
     if len(frames) != 2:
         raise WireError(f"{len(frames)} frames instead of 2")
     if len(frames[0]) > MAX_HEADER_BYTES or len(frames[1]) > MAX_BODY_BYTES:
         raise WireError("a frame above the limit")
     try:
-        header = cbor2.loads(frames[0])
-    except (ValueError, EOFError, TypeError, OverflowError, MemoryError, RecursionError) as error:
-        raise WireError(f"no cbor2: {error}") from None
-    if type(header) is not list or len(header) != length or header[0] != VERSION:
+        header = cbor2.loads(
+            frames[0], tag_hook=_refuse, object_hook=_refuse, semantic_decoders=_DECODERS,
+            max_depth=_DEPTH, allow_indefinite=False, immutable=True,
+        )  # fmt: skip
+    except (cbor2.CBORError, ValueError, TypeError, OverflowError, MemoryError) as error:
+        raise WireError(f"no header: {error}") from None
+    if type(header) is not tuple or len(header) != length or header[0] != VERSION:
         raise WireError(f"no header of protocol version {VERSION}")
     return header
+
+
+def decode_plain(data: bytes) -> Any:
+    """Arrays, maps and plain values from anywhere; WireError for anything else."""
+    try:
+        return cbor2.loads(
+            data, tag_hook=_refuse, semantic_decoders=_DECODERS, max_depth=_PLAIN_DEPTH,
+            allow_indefinite=False, strict_hashable_types=True,
+        )  # fmt: skip
+    except (cbor2.CBORError, ValueError, TypeError, OverflowError, MemoryError) as error:
+        raise WireError(f"no plain values: {error}") from None
 
 
 def _integers(*values: Any) -> None:
@@ -542,18 +608,19 @@ def _integers(*values: Any) -> None:
 
 def decode_request(frames: Sequence[bytes]) -> Request:
     """Two frames to a Request; WireError for anything else."""
-    _, kind, rid, version, deadline, client, retry, values = _header(frames, 8)
-    _integers(kind, rid, version, deadline)
+    _, code, rid, version, deadline, client, retry, values = _header(frames, 8)
+    _integers(code, rid, version, deadline)
     if type(client) is not bytes or len(client) != CLIENT_ID_BYTES or type(retry) is not bool:
         raise WireError("no client id")
-    try:
-        cls = ASKED[Kind(kind)]
-    except (ValueError, KeyError):
-        raise WireError(f"no request of kind {kind}") from None
+    kind, cls = _REQUEST_KINDS.get(code) or _no_kind("request", code)
     fields_ = _build(cls, values)
-    if type(fields_) is Store:
+    if cls is Store:
         _check_store(fields_, len(frames[1]))
-    return Request(Kind(kind), rid, version, deadline, client, retry, fields_, bytes(frames[1]))
+    return Request(kind, rid, version, deadline, client, retry, fields_, bytes(frames[1]))
+
+
+def _no_kind(what: str, code: int) -> Any:
+    raise WireError(f"no {what} of kind {code}")
 
 
 def _check_store(s: Store, body: int) -> None:
@@ -570,13 +637,12 @@ def _check_store(s: Store, body: int) -> None:
 
 def decode_reply(frames: Sequence[bytes]) -> Reply:
     """Two frames to a Reply; WireError for anything else."""
-    _, kind, rid, version, clock, status, values = _header(frames, 7)
-    _integers(kind, rid, version, clock, status)
-    try:
-        kind, status = Kind(kind - REPLY), Status(status)
-        cls: type[Any] = ANSWERED[kind]
-    except (ValueError, KeyError):
-        raise WireError(f"no reply of kind {kind}, status {status}") from None
+    _, code, rid, version, clock, status_code, values = _header(frames, 7)
+    _integers(code, rid, version, clock, status_code)
+    kind, cls = _REPLY_KINDS.get(code) or _no_kind("reply", code)
+    status = _STATUSES.get(status_code)
+    if status is None:
+        raise WireError(f"no status {status_code}")
     if status is Status.STALE_MAP:
         cls = MapUpdate
     elif status is not Status.OK:
