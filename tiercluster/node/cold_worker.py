@@ -19,6 +19,7 @@ import structlog
 from .failures import Failure
 from .inbox import Inbox
 from .messages import (
+    UNASKED,
     ColdAbsent,
     ColdAnswer,
     ColdClose,
@@ -43,7 +44,6 @@ INBOX_LIMIT = 2048
 BATCH = 128  # commands in one transaction: bounds how long an answer waits for its neighbours
 CHECK_S = 0.5  # how often the directory is looked at
 TELL_PATIENCE_S = 1.0  # how long an answer waits for room before it is dropped
-NOBODY = -1  # token of a failure that no command asked about
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +51,7 @@ log = structlog.get_logger(__name__)
 class ColdWorker:
     """``tell`` gives an answer to the shard, False when there is no room.
 
-    `run` is the thread's body; it ends with ColdStop. A ColdFailed with token NOBODY says that the
+    `run` is the thread's body; it ends with ColdStop. A ColdFailed with token UNASKED says that the
     store's directory is gone, seen while nobody asked.
     """
 
@@ -213,7 +213,7 @@ class ColdWorker:
         was_gone, self._gone = self._gone, self._store.check()
         if self._gone is not None and was_gone is None:
             log.error("cold_store_gone", error=self._gone.detail)
-            self._deliver(ColdFailed(NOBODY, self._gone, 0.0))
+            self._deliver(ColdFailed(UNASKED, self._gone, 0.0))
 
     def _deliver(self, answer: ColdAnswer) -> None:
         """Waits for room a while: a dropped answer would look like a disk that hangs."""

@@ -17,6 +17,7 @@ from .effects import Effects
 from .entry import COLD
 from .failures import Failure, FailureKind
 from .messages import (
+    UNASKED,
     ColdAbsent,
     ColdAnswer,
     ColdCommand,
@@ -140,6 +141,9 @@ class ColdQueue:
         """An answer of the worker; one that came after its deadline changes nothing."""
         if isinstance(answer, ColdDied):
             self._died(answer.reason, now)
+            return
+        if isinstance(answer, ColdFailed) and answer.token == UNASKED:
+            self._standing.is_dead_now(COLD, answer.failure, now)
             return
         outcome = answer.failure if isinstance(answer, ColdFailed) else answer
         self._end(answer.token, outcome, now)

@@ -136,8 +136,13 @@ class ColdOpened:
     rows: tuple[ColdRow, ...]
 
 
+UNASKED = -1
+
+
 @dataclass(frozen=True, slots=True)
 class ColdFailed:
+    """With the token UNASKED: the store's directory is gone, seen while no command asked."""
+
     token: int
     failure: Failure
     took_s: float

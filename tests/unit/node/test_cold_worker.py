@@ -9,10 +9,12 @@ from queue import SimpleQueue
 
 import pytest
 
-from tiercluster.node.cold_worker import NOBODY, ColdWorker
-from tiercluster.node.failures import FailureKind
+from tiercluster.node.cold_worker import ColdWorker
+from tiercluster.node.effects import ToControl
+from tiercluster.node.failures import Failure, FailureKind
 from tiercluster.node.inbox import Inbox
 from tiercluster.node.messages import (
+    UNASKED,
     ColdAbsent,
     ColdAnswer,
     ColdClose,
@@ -29,7 +31,11 @@ from tiercluster.node.messages import (
     ColdProbe,
     ColdPut,
     ColdStop,
+    TierTripped,
 )
+from tiercluster.node.settings import NodeSettings
+from tiercluster.node.shard import Shard
+from tiercluster.tiermap import MapState, Member, Tier, TierMap
 
 KEY, VALUE = b"\x00key", b"value"
 
@@ -118,10 +124,21 @@ def test_a_directory_that_vanishes_is_told_though_nobody_asks(desk: Desk, tmp_pa
     (tmp_path / "cold").rename(tmp_path / "away")
     told = desk.answers.get(timeout=5)
     assert isinstance(told, ColdFailed)
-    assert (told.token, told.failure.kind) == (NOBODY, FailureKind.GONE)
+    assert (told.token, told.failure.kind) == (UNASKED, FailureKind.GONE)
     assert isinstance(desk.ask(ColdGet(2, KEY, 7)), ColdFailed)
     (tmp_path / "away").rename(tmp_path / "cold")
     assert isinstance(desk.ask(ColdProbe(3)), ColdDone)
+
+
+def test_the_shard_stops_using_a_tier_whose_directory_vanished() -> None:
+    front = Shard(NodeSettings(), "t")
+    me = Member("n1", "a:1", incarnation="t#1")
+    front.use_map(MapState(TierMap(version=1, ring_version=1, members=(me,))), 1.0)
+    front.cold_answer(ColdFailed(UNASKED, Failure(FailureKind.GONE, "unmounted"), 0.0), 1.1)
+    reports = [e.report for e in front.take_effects() if isinstance(e, ToControl)]
+    assert [(r.tier, r.kind) for r in reports if isinstance(r, TierTripped)] == [
+        (Tier.COLD, FailureKind.GONE)
+    ]
 
 
 def test_a_marked_close_is_found_by_the_next_open(desk: Desk) -> None:
