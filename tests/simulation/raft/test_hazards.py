@@ -396,14 +396,40 @@ def test_an_entry_is_on_the_disk_before_it_is_acknowledged(
     assert max(acknowledged) == 4  # the first entry, the leader's no-op, the command
 
 
-def test_a_leader_counts_its_own_copy_only_when_it_is_on_the_disk(ours: Bench) -> None:
+def test_a_leader_counts_its_own_copy_only_when_it_is_on_the_disk(
+    ours: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = ours.journals["A"]
+    committed: list[int] = []
+
+    def watch(index: int) -> None:
+        assert journal.is_synced()
+        committed.append(index)
+
+    monkeypatch.setattr(journal, "setRaftCommitIndex", watch)
+    monkeypatch.setattr(journal, "onOneSecondTimer", lambda: None)
     ours.elect("A")
     ours.put("A", "c")
     ours.tick("A")
-    assert not ours.journals["A"].is_synced()  # on its way to the others already
-    ours.clock.now += 0.2
-    ours.tick("A")
-    assert ours.journals["A"].is_synced()
+    assert not journal.is_synced()  # sent to the others already, so that both disks work at once
+    ours.run(1)
+
+    assert max(committed) == 3
+
+
+def test_a_vote_that_arrives_twice_counts_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench("hardened", "ABCDE", tmp_path, monkeypatch)
+    bench.connect_all()
+    bench.stand("A")
+    bench.tick("A")
+    for _ in range(3):
+        bench.members["A"]._on_response_vote(Node("B"), {"type": "response_vote", "term": 1})
+    assert not bench.leads("A")
+    bench.members["A"]._on_response_vote(Node("C"), {"type": "response_vote", "term": 1})
+    assert bench.leads("A")
+    bench.close()
 
 
 def test_a_heartbeat_commits_only_what_it_has_verified(ours: Bench) -> None:
