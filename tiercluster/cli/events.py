@@ -62,7 +62,7 @@ def events(ctx: click.Context, follow: bool, since: int, as_json: bool) -> None:
     """
     session = session_of(ctx)
     with open_admin(session) as admin:
-        found = after(admin, since)
+        found = admin.events(since)
         if not follow:
             _print_all(found, as_json)
             return
@@ -71,11 +71,6 @@ def events(ctx: click.Context, follow: bool, since: int, as_json: bool) -> None:
                 _print_one(event, as_json)
         except KeyboardInterrupt:
             return
-
-
-def after(admin: AdminDoor, version: int) -> list[Event]:
-    """The events of later versions."""
-    return [event for event in admin.events(version) if event.version > version]
 
 
 def following(admin: AdminDoor, found: list[Event], since: int) -> Iterator[Event]:
@@ -101,7 +96,7 @@ def _wait_for_news(admin: AdminDoor, version: int) -> int:
 
 def _asked(admin: AdminDoor, seen: int) -> list[Event]:
     try:
-        return after(admin, seen)
+        return admin.events(seen)
     except (Unavailable, DeadlineExceeded):  # the next wait says so
         return []
 
