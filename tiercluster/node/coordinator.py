@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from tiercluster.tiermap import Command, MapState, Tier, encode_command
+from tiercluster.tiermap import MapState, Tier, encode_command
 from tiercluster.tiermap.raft import Applied, BarrierDone, Healed, Sick, Standing
 
 from .actions import (
@@ -49,7 +49,7 @@ from .messages import (
 )
 from .own_tiers import OwnTiers
 from .peerwatch import PeerWatch
-from .proposals import Desire, Proposals
+from .proposals import Desire, Proposals, facts_of
 from .settings import NodeSettings
 from .view import NodeView
 
@@ -297,7 +297,7 @@ class Coordinator:
             self._actions.append(ProposeFrame(encode_command(command)))
             if is_new:
                 name = type(command).__name__
-                self._decided("info", "proposed", command=name, **_facts_of(command))
+                self._decided("info", "proposed", command=name, **facts_of(command))
 
     def _end_attempts(self, now: float) -> None:
         for ended in self._tiers.ended(self._state.map, now):
@@ -342,13 +342,3 @@ class Coordinator:
 
     def _decided(self, level: str, event: str, **facts: object) -> None:
         self._actions.append(Log(level, event, tuple(facts.items())))
-
-
-def _facts_of(command: Command) -> dict[str, object]:
-    """What a log line says of a command: about whom, and the evidence."""
-    facts: dict[str, object] = {}
-    for name in ("ref", "node", "generation", "incarnation", "reason", "keep"):
-        value = getattr(command, name, None)
-        if value is not None:
-            facts[name] = str(value)
-    return facts | {"id": command.id, "evidence": dict(getattr(command, "evidence", ()))}

@@ -119,3 +119,13 @@ def _newer(outcomes: tuple[Outcome, ...], last_seen: str) -> list[Outcome]:
             break
         newer.append(outcome)
     return newer[::-1]
+
+
+def facts_of(command: Command) -> dict[str, object]:
+    """What a log line says of a command: about whom, and the evidence."""
+    facts: dict[str, object] = {}
+    for name in ("ref", "node", "generation", "incarnation", "reason", "keep"):
+        value = getattr(command, name, None)
+        if value is not None:
+            facts[name] = str(value)
+    return facts | {"id": command.id, "evidence": dict(getattr(command, "evidence", ()))}
