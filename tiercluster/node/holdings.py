@@ -12,7 +12,7 @@ from .entry import COLD, OVERHEAD_BYTES, REMOTE, Entry
 from .failures import Failure, FailureKind
 from .policy import Policy, S3Fifo
 from .settings import NodeSettings
-from .standing import Standing
+from .standing import UNCONFIRMED, Standing
 from .tiers.hot import LARGEST_SHARE, HotTier
 from .tiers.warm import Packer, WarmTier
 
@@ -76,6 +76,11 @@ class Holdings:
         ):
             return None
         return entry
+
+    def is_being_written(self, key: bytes, now: float) -> bool:
+        """Whether a write of the key waits for its tier: it cannot be read, and is not absent."""
+        entry = self.directory.get(key)
+        return entry is not None and entry.generation == UNCONFIRMED and entry.expires > now
 
     def is_visible(self, entry: Entry, now: float) -> bool:
         return (

@@ -90,10 +90,11 @@ class WriteVerbs:
         return None if storing.waiting else storing.answer()
 
     def _is_allowed(self, asked: Store, index: int, now: float) -> bool:
-        entry = self._holdings.visible(asked.keys[index], now)
+        key = asked.keys[index]
+        entry = self._holdings.visible(key, now)
         match asked.mode:
             case Mode.ADD:
-                return entry is None
+                return entry is None and not self._holdings.is_being_written(key, now)
             case Mode.REPLACE:
                 return entry is not None
             case _:
@@ -160,6 +161,8 @@ class WriteVerbs:
     def incr(self, asked: Incr, origin: Origin, now: float) -> Answered | None:
         entry = self._holdings.visible(asked.key, now)
         if entry is None:
+            if self._holdings.is_being_written(asked.key, now):
+                return _UNREADABLE
             if asked.initial is None:
                 return _ABSENT
             expires = expires_at(asked.ttl, now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import deque
 from dataclasses import dataclass, field, replace
 
@@ -11,6 +12,7 @@ from tiercluster.cluster.wire import (
     ColdValue,
     Counter,
     Delete,
+    Fault,
     Fields,
     Get,
     Incr,
@@ -223,7 +225,13 @@ class World:
     # --- effects --------------------------------------------------------------------------------
 
     def run(self) -> None:
-        while effects := self.shard.take_effects():
+        while True:
+            effects = self.shard.take_effects()
+            can_release = (self.cold_waiting and not self.hold_cold) or (
+                self.peers_waiting and not self.hold_peers
+            )
+            if not effects and not can_release:
+                return
             for effect in effects:
                 match effect:
                     case Answer(origin, status, fields, body):
@@ -328,3 +336,21 @@ def only(*usable: Tier, world: World | None = None, config: NodeSettings | None 
         if tier not in usable:
             world.fail(tier)
     return world
+
+
+NOISE = random.Random(7).randbytes(2**20)
+
+
+def noise(number: int, size: int = 30_000) -> bytes:
+    """Bytes that do not compress, the same for the same number."""
+    return b"%d:" % number + NOISE[number % 1000 : number % 1000 + size]
+
+
+def fill(world: World, count: int) -> None:
+    """Keys 0 to count - 1, each with its noise."""
+    for number in range(count):
+        world.store(number, noise(number))
+
+
+def inject(world: World, tier: Tier, kind: str = "eio", rate: float = 1.0) -> None:
+    world.ask(Fault(str(tier), kind, 0.0, rate))

@@ -1,0 +1,61 @@
+"""Drains move what they can, let go of the tier, and say so."""
+
+from __future__ import annotations
+
+from tests.unit.node.shard_world import World, fill, only
+from tiercluster.node.messages import (
+    ColdClose,
+    ColdOpen,
+    DrainDone,
+)
+from tiercluster.tiermap import Admin, Tier
+
+
+def test_a_drained_cold_store_is_emptied_and_closed_before_it_is_said() -> None:
+    world = only(Tier.COLD)
+    world.store("k", b"v")
+    world.set_tier(Tier.COLD, admin=Admin.DRAINING)
+    world.hold_cold = True
+    world.tick(0.1, 3)
+    world.release_cold(2)  # the read that moves the entry to the stand-in
+    world.tick(0.1, 3)
+    assert [type(c) for c in world.cold_waiting][-2:] == [ColdOpen, ColdClose]
+    assert not world.reported(DrainDone)
+    world.hold_cold = False
+    world.run()
+    assert world.reported(DrainDone) == [DrainDone((Tier.COLD,), 1, 0)]
+    assert world.cold.closed
+    assert world.cold.rows == {}
+    assert world.get("k") == b"v"
+
+
+def test_a_drain_is_told_again_until_the_map_shows_it() -> None:
+    world = World()
+    world.set_tier(Tier.HOT, admin=Admin.DRAINING)
+    world.tick(0.1, 45)
+    assert len(world.reported(DrainDone)) == 3
+    world.set_tier(Tier.HOT, admin=Admin.OUT)
+    world.tick(0.1, 45)
+    assert len(world.reported(DrainDone)) == 3
+
+
+def test_a_drain_ends_at_its_deadline_and_says_what_stayed_behind() -> None:
+    world = only(Tier.COLD)
+    fill(world, 40)
+    world.set_tier(Tier.COLD, admin=Admin.DRAINING)
+    world.hold_peers = True
+    world.tick(1.0, 31)
+    done = world.reported(DrainDone)[0]
+    assert isinstance(done, DrainDone)
+    assert done.left_behind == 40 - done.moved
+    assert done.left_behind > 0
+
+
+def test_a_drain_that_is_called_off_leaves_the_tier_as_it_was() -> None:
+    world = World()
+    fill(world, 20)
+    world.set_tier(Tier.HOT, admin=Admin.DRAINING)
+    world.set_tier(Tier.HOT, admin=Admin.IN)
+    world.tick(0.1, 5)
+    assert not world.reported(DrainDone)
+    assert world.place(0) == "hot"

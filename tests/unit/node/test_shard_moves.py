@@ -1,0 +1,116 @@
+"""Values move between tiers, and a write always wins over a move."""
+
+from __future__ import annotations
+
+from tests.unit.node.shard_world import NOISE, World, fill, key, noise, only
+from tests.unit.node.shard_world import settings as node_settings
+from tiercluster.cluster.ring import SLOTS
+from tiercluster.cluster.wire import Get
+from tiercluster.node.failures import FailureKind
+from tiercluster.node.messages import (
+    ColdGet,
+    ColdPut,
+)
+from tiercluster.node.settings import MiB
+from tiercluster.tiermap import Tier
+
+
+def test_what_hot_gives_up_is_read_from_warm_and_what_warm_gives_up_from_cold() -> None:
+    world = World()
+    fill(world, 100)
+    places = {world.place(number) for number in range(100)}
+    assert places == {"hot", "warm", "cold"}
+    assert all(world.get(number) == noise(number) for number in range(100))
+
+
+def test_an_entry_on_its_way_to_cold_is_read_from_warm_until_cold_confirms() -> None:
+    world = only(Tier.WARM, Tier.COLD)
+    world.hold_cold = True
+    fill(world, 31)
+    leaving = [c.key for c in world.cold_waiting if isinstance(c, ColdPut)]
+    assert leaving
+    name = int(leaving[0][1:])
+    assert world.place(name) == "warm"
+    assert world.get(name) == noise(name)
+    world.release_cold(100)
+    assert world.place(name) == "cold"
+
+
+def test_a_copy_that_was_overtaken_by_a_write_is_deleted_from_cold() -> None:
+    world = only(Tier.WARM, Tier.COLD)
+    world.hold_cold = True
+    fill(world, 31)
+    name = int(next(c.key for c in world.cold_waiting if isinstance(c, ColdPut))[1:])
+    world.store(name, b"new")
+    world.hold_cold = False
+    world.tick(times=3)
+    assert world.get(name) == b"new"
+    assert key(name) not in world.cold.rows
+
+
+def test_a_second_read_promotes_and_the_row_is_deleted() -> None:
+    world = only(Tier.COLD)
+    world.store("k", b"v")
+    world.recover(Tier.HOT)
+    assert [world.get("k"), world.place("k")] == [b"v", "cold"]
+    assert [world.get("k"), world.place("k")] == [b"v", "hot"]
+    world.tick(times=2)
+    assert world.cold.rows == {}
+
+
+def test_a_failed_move_keeps_the_entry() -> None:
+    world = only(Tier.WARM, Tier.COLD)
+    world.cold.failing = FailureKind.IO_ERROR
+    fill(world, 31)
+    assert all(world.get(number) == noise(number) for number in range(31))
+
+
+def test_reads_of_the_same_cold_key_share_one_operation() -> None:
+    world = only(Tier.COLD)
+    world.store("k", b"v")
+    world.hold_cold = True
+    rids = [world.send(Get((key("k"), key("k")))) for _ in range(3)]
+    assert sum(isinstance(c, ColdGet) for c in world.cold_waiting) == 1
+    world.release_cold()
+    assert all(world.answers[rid][2] == b"vv" for rid in rids)
+
+
+def test_a_read_that_a_write_overtakes_gives_the_new_value_and_never_caches_the_old() -> None:
+    world = only(Tier.COLD)
+    world.store("k", b"old")
+    world.recover(Tier.HOT)
+    world.hold_cold = True
+    rid = world.send(Get((key("k"),)))
+    world.store("k", b"new")
+    world.release_cold(10)
+    assert world.answers[rid][2] == b"new"
+    assert world.get("k") == b"new"
+
+
+def test_a_value_too_large_for_hot_and_warm_goes_to_cold() -> None:
+    world = World(node_settings(cold=16 * MiB))
+    assert world.store("k", NOISE[:100_000])
+    assert world.place("k") == "cold"
+    assert world.get("k") == NOISE[:100_000]
+
+
+def test_what_was_written_before_another_node_owned_the_slot_is_invisible_and_swept() -> None:
+    world = World()
+    world.store("k", b"v")
+    world.shard.set_stint(5, [5] * SLOTS)
+    assert world.get("k") is None
+    assert world.store("n", b"v") >> 36 == 5
+    world.tick(0.02, 300)
+    assert world.place("k") is None
+    assert world.get("n") == b"v"
+
+
+def test_expired_entries_are_swept() -> None:
+    world = World()
+    world.store("k", b"v", ttl=1.0)
+    world.now += 0.999
+    assert world.get("k") == b"v"
+    world.now += 0.001
+    assert world.get("k") is None
+    world.tick(0.02, 300)
+    assert world.place("k") is None
