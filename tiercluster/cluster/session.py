@@ -14,36 +14,28 @@ from dataclasses import dataclass, fields
 
 import zmq
 
-from tiercluster.tiermap import Member, NodeState, decode_map
+from tiercluster.tiermap import Member
 
-from .attempt import SILENCE_S, Asking, Attempt
+from .attempt import Asking, Attempt
 from .errors import ProtocolError, TierclusterError, Unavailable
-from .feed import Feed
 from .link import QUICK_WAIT_MS, Context, CurveKeys, Link
+from .members import HURRIED_RENEW_S, RENEW_S, Members
 from .plan import LookOp, Operation
 from .routing import Router
 from .wire import (
     CLIENT_ID_BYTES,
-    Fields,
-    Hello,
     Kind,
-    MapUpdate,
     Refusal,
     Reply,
     Request,
     Status,
-    Subscribe,
-    Welcome,
     WireError,
     decode_reply,
     encode_request,
 )
 
 CHORES_S = 0.05  # between looks at all connections while single requests go well
-RENEW_S = 2.0  # of the subscription to map changes
-HURRIED_RENEW_S = 0.1  # while an answer is overdue
-GREETING_S = 0.3  # until it is repeated
-MAX_SPARE_LINKS = 8  # opened at once in search of a member that is alive
+SAME_CLOCK_MS = 1000  # two readings of one clock differ by less
 STEP_S = 0.005  # between looks at all waiting calls, unless something happened
 
 
@@ -77,25 +69,15 @@ class Session:
         closing: Callable[[Link], None] | None = None,
     ) -> None:
         """``opened`` and ``closing`` tell who waits on the sockets; ``router`` is a start."""
-        self._context = context
-        self._seeds = seeds
-        self._keys = keys
-        self._opened, self._closing = opened, closing
         self.client = os.urandom(CLIENT_ID_BYTES)
-        self.feed = Feed(router)
+        self._members = Members(context, seeds, keys, self.client, router, opened, closing)
+        self.feed = self._members.feed
         self.counts = Counts()
-        self._rid = 0
-        self._links: dict[str, Link] = {}
-        self._by_node: dict[str, Link] = {}
-        self._routed: Router | None = None  # that _by_node was made for
+        self._keeps_finished = opened is not None
         self._attempts: dict[int, Attempt] = {}  # by id()
         self._asked: dict[int, tuple[Attempt, Asking]] = {}
-        self._own: dict[int, Link] = {}  # greetings and subscriptions
-        self._subscribed: Link | None = None
-        self._renew_at = 0.0
         self._chores_at = 0.0
         self._step_at = 0.0
-        self._happened = True  # something that any waiting call may depend on
         self._fresh: list[Attempt] = []
         self.finished: list[Attempt] = []  # since somebody last emptied it; only if `opened`
         self.is_closed = False
@@ -117,15 +99,15 @@ class Session:
         ):
             return self.begin(operation, now, deadline)
         node = operation.node or router.owner_of(keys[0])
-        link = self._by_node.get(node) if node else None
+        link = self._members.by_node.get(node) if node else None
         if (
             link is None
             or link.offset_ms is None
-            or router is not self._routed
+            or router is not self._members.routed
             or deadline - now < 2 * QUICK_WAIT_MS / 1000
         ):
             return self.begin(operation, now, deadline)
-        self._rid = rid = self._rid + 1
+        self._members.last_rid = rid = self._members.last_rid + 1
         epoch, stamp = link.epoch, int(link.offset_ms + deadline * 1000)
         asked, body = operation.ask((0,))
         request = Request(operation.kind, rid, router.version, stamp, self.client, False, asked,
@@ -148,7 +130,7 @@ class Session:
                 self._count(operation)
                 if reply.map_version > self.feed.version:
                     self._chores_at = 0.0
-                    self._want_map(link)
+                    self._members.want_map(link)
                 return None
         except zmq.Again:
             pass
@@ -179,7 +161,7 @@ class Session:
         """Start a call and, if ``pumps``, send what can be sent now. End it with `end`."""
         attempt = Attempt(operation, now, deadline, random.random)
         if isinstance(operation, LookOp):
-            self._renew_at = now
+            self._members.renew_at = now
         if not attempt.is_done:
             self._add(attempt)
             if pumps:
@@ -217,26 +199,22 @@ class Session:
 
     def pump(self, now: float) -> None:
         """Take all that has arrived and send all that is due. Never waits."""
-        if not self._links:
-            self._open_more()
-        for link in tuple(self._links.values()):
-            if link.read_monitor(now):
-                self._connection_changed(link)
+        members = self._members
+        if not members.links:
+            members.open_more()
+        for link in members:
+            members.look_after(link, now)
             self._read(link, now)
-            if link.is_up and link.offset_ms is None and now >= link.greeted_at + GREETING_S:
-                self._greet(link, now)
-        self._follow(now)
+        members.follow(now, self._is_looking)
         self._step(now)
         self._chores_at = now + CHORES_S
 
+    def _is_looking(self) -> bool:
+        return any(isinstance(a.operation, LookOp) for a in self._attempts.values())
+
     def wake_at(self) -> float:
         """When to pump again if nothing arrives."""
-        return min(self._step_at, self._renew_at)
-
-    def _connection_changed(self, link: Link) -> None:
-        self._happened = True
-        if not link.is_ready:  # what was asked there for ourselves will not be answered
-            self._own = {rid: other for rid, other in self._own.items() if other is not link}
+        return min(self._step_at, self._members.renew_at)
 
     def _read(self, link: Link, now: float) -> None:
         while True:
@@ -256,7 +234,7 @@ class Session:
         for attempt in self._attempts.values():
             if any(ask.node == link.node for ask in attempt.asks):
                 attempt.fail(link.refusal)
-        self._happened = True
+        self._members.happened = True
 
     def _dispatch(self, link: Link, reply: Reply, now: float) -> None:
         asked = self._asked.pop(reply.rid, None)
@@ -264,13 +242,13 @@ class Session:
             self._answered(link, reply, *asked, now)
         elif reply.rid == 0:
             self._pushed(link, reply)
-        elif self._own.pop(reply.rid, None) is not None:
+        elif self._members.was_ours(reply.rid):
             self._take_map(link, reply)
             self._looked(link)
         else:
             self.counts.late_answers += 1
         if reply.map_version > self.feed.version:
-            self._want_map(link)
+            self._members.want_map(link)
 
     def _answered(self, link: Link, reply: Reply, attempt: Attempt, ask: Asking,
                   now: float) -> None:  # fmt: skip
@@ -291,35 +269,10 @@ class Session:
             self._take_map(link, reply)
 
     def _take_map(self, link: Link, reply: Reply) -> None:
-        before = self.feed.router
         try:
-            if isinstance(reply.fields, Welcome):
-                self._welcomed(link, reply.fields)
-            elif isinstance(reply.fields, MapUpdate) and not self.feed.take(
-                reply.fields, reply.map_version
-            ):
-                self._want_map(link)
+            self._members.take_map(link, reply)
         except ProtocolError as error:
             self._bad_answer(link, str(error))
-        if self.feed.router is not before:
-            self._happened = True
-
-    def _welcomed(self, link: Link, welcome: Welcome) -> None:
-        """A member's own map. Another cluster's is taken only if nobody of ours is left: the
-        members may have been set up anew at their old addresses."""
-        try:
-            tier_map = decode_map(welcome.map)
-        except ValueError as error:
-            raise ProtocolError(f"a tier map that cannot be read: {error}") from None
-        link.node, link.cluster = welcome.node, tier_map.cluster
-        self._happened = True
-        ours = self.feed.cluster
-        is_foreign = bool(ours and tier_map.cluster and tier_map.cluster != ours)
-        others = (o for o in self._links.values() if o is not link and o.is_ready)
-        if is_foreign and any(other.cluster == ours for other in others):
-            self._close(link)
-            return
-        self.feed.use(tier_map, another_cluster=is_foreign)
 
     def _looked(self, link: Link) -> None:
         if self.feed.router is None:
@@ -329,126 +282,19 @@ class Session:
                 attempt.operation.router = self.feed.router
                 attempt.operation.answered_by = link.node
                 attempt.asks.clear()
-        self._happened = True
-
-    # --- the map --------------------------------------------------------------------------------
-
-    def _tell(self, link: Link, kind: Kind, asked: Fields) -> bool:
-        """Ask something for the session itself."""
-        self._rid += 1
-        request = Request(kind, self._rid, self.feed.version, 0, self.client, False, asked)
-        if not link.send(encode_request(request)):
-            return False
-        self._own[self._rid] = link
-        return True
-
-    def _greet(self, link: Link, now: float) -> None:
-        if self._tell(link, Kind.HELLO, Hello()):
-            link.greeted_at = now
-
-    def _want_map(self, link: Link) -> None:
-        """This member knows a newer map; at most one such question to it at a time."""
-        if link not in self._own.values():
-            self._tell(link, Kind.SUBSCRIBE, Subscribe(self.feed.version))
-
-    def _follow(self, now: float) -> None:
-        """Keep a subscription at a member that answers."""
-        self._route()
-        link = self._subscribed
-        if link is None or not link.is_ready or _is_silent(link, now):
-            link = self._live_link(now)
-        elif now < self._renew_at:
-            return
-        if link is None:
-            self._subscribed = None
-            self._renew_at = now + GREETING_S
-            self._open_more()
-        elif self._tell(link, Kind.SUBSCRIBE, Subscribe(self.feed.version)):
-            link.silent_since = link.silent_since or now
-            self._subscribed = link
-            self._renew_at = now + RENEW_S
-
-    def _live_link(self, now: float) -> Link | None:
-        links = [k for k in self._links.values() if k.is_ready and not _is_silent(k, now)]
-        return links[0] if links else None
-
-    def _route(self) -> None:
-        """Which link leads to which node, for the newest map; close those to nobody."""
-        router = self.feed.router
-        if router is self._routed or router is None:
-            return
-        self._routed = router
-        members = [m for m in router.tier_map.members if m.state is not NodeState.LEFT]
-        addresses = {m.address for m in members}
-        if any(k.is_ready and k.address in addresses for k in self._links.values()):
-            for link in tuple(self._links.values()):
-                if link.address not in addresses:
-                    self._close(link)
-        self._by_node = {m.id: self._links[m.address] for m in members if m.address in self._links}
-        for node, link in self._by_node.items():
-            link.node = node
-
-    # --- links ----------------------------------------------------------------------------------
+        self._members.happened = True
 
     def links(self) -> Iterator[Link]:
-        return iter(self._links.values())
-
-    def _open(self, address: str) -> Link:
-        try:
-            link = Link(self._context, address, self._keys)
-        except zmq.ZMQError as error:
-            raise Unavailable(f"cannot connect to {address}: {error}") from None
-        self._links[address] = link
-        if self._opened is not None:
-            self._opened(link)
-        return link
-
-    def _close(self, link: Link) -> None:
-        if self._closing is not None:
-            self._closing(link)
-        link.close()
-        self._links.pop(link.address, None)
-        self._by_node = {node: k for node, k in self._by_node.items() if k is not link}
-        self._own = {rid: k for rid, k in self._own.items() if k is not link}
-        if self._subscribed is link:
-            self._subscribed = None
-
-    def _open_more(self) -> None:
-        """Try members and seeds that are not tried yet, in search of one that lives."""
-        spare = MAX_SPARE_LINKS - sum(not link.is_ready for link in self._links.values())
-        for address in self._addresses():
-            if spare > 0 and address not in self._links:
-                self._open(address)
-                self._routed = None
-                spare -= 1
-
-    def _addresses(self) -> list[str]:
-        router = self.feed.router
-        members = router.tier_map.members if router else ()
-        up = [m.address for m in members if m.state is NodeState.UP]
-        return [*up, *self._seeds]
-
-    def _reach(self, node: str) -> int | None:
-        link = self._by_node.get(node) or self._connect(node)
-        return link.epoch if link is not None and link.is_ready else None
-
-    def _connect(self, node: str) -> Link | None:
-        router = self.feed.router
-        member = router.tier_map.member(node) if router else None
-        if member is None or not member.address or member.state is NodeState.LEFT:
-            return None
-        link = self._links.get(member.address) or self._open(member.address)
-        link.node = node
-        self._by_node[node] = link
-        return link
+        """All connections, for who waits on their sockets."""
+        return iter(self._members)
 
     # --- attempts -------------------------------------------------------------------------------
 
     def _step(self, now: float) -> None:
         """Look at the calls that something happened to; at all when it may concern all."""
-        self._route()
-        if self._happened or now >= self._step_at:
-            self._happened = False
+        self._members.route()
+        if self._members.happened or now >= self._step_at:
+            self._members.happened = False
             self._fresh.clear()
             attempts = list(self._attempts.values())
             self._step_at = now + RENEW_S
@@ -457,15 +303,16 @@ class Session:
         for attempt in attempts:
             if not attempt.is_done:
                 self._step_one(attempt, now)
-            if attempt.is_done and self._opened is not None:
+            if attempt.is_done and self._keeps_finished:
                 self.finished.append(attempt)
         self._step_at = max(self._step_at, now + 0.0005)
 
     def _step_one(self, attempt: Attempt, now: float) -> None:
-        self._find_nobody(attempt)
-        if attempt.is_done:
+        nobody = self._members.nobody(attempt.began)
+        if nobody is not None:
+            attempt.fail(nobody)
             return
-        for ask in attempt.step(now, self.feed.router, self._reach):
+        for ask in attempt.step(now, self.feed.router, self._members.reach):
             if not self._send(attempt, ask, now):
                 self._step_at = min(self._step_at, now + STEP_S)
         self._step_at = min(self._step_at, attempt.wake_at())
@@ -476,13 +323,14 @@ class Session:
         operation = attempt.operation
         node = attempt.target(ask, router)
         assert node is not None
-        link = self._by_node[node]
+        link = self._members.by_node[node]
         rid, is_retry = ask.rid, ask.rid != 0
         if not is_retry:
-            self._rid = rid = self._rid + 1
+            self._members.last_rid = rid = self._members.last_rid + 1
         # A retry is never later than the first request: the node forgets a write at its deadline.
         stamp = link.stamp(attempt.deadline)
-        ask.stamp = min(stamp, ask.stamp) if is_retry and ask.epoch == link.epoch else stamp
+        is_same_clock = is_retry and abs(stamp - ask.stamp) < SAME_CLOCK_MS
+        ask.stamp = min(stamp, ask.stamp) if is_same_clock else stamp
         asked, body = operation.ask(ask.part)
         request = Request(operation.kind, rid, router.version, ask.stamp, self.client, is_retry,
                           asked, body)  # fmt: skip
@@ -492,23 +340,12 @@ class Session:
         link.silent_since = link.silent_since or now
         self._asked[rid] = (attempt, ask)
         if is_retry:
-            self._renew_at = min(self._renew_at, now + HURRIED_RENEW_S)
+            self._members.renew_at = min(self._members.renew_at, now + HURRIED_RENEW_S)
         return True
-
-    def _find_nobody(self, attempt: Attempt) -> None:
-        """Fail at once if every known address has refused since the call began."""
-        links = self._links
-        if not all(_is_hopeless(link, attempt.began) for link in links.values()):
-            return
-        if all(address in links for address in self._addresses()):
-            attempt.fail(_nobody(list(links.values())))
-        else:
-            self._open_more()
 
     def close(self) -> None:
         self.is_closed = True
-        for link in tuple(self._links.values()):
-            self._close(link)
+        self._members.close()
         self.fail_all(Unavailable("the client was closed"))
 
     def fail_all(self, error: TierclusterError) -> None:
@@ -516,18 +353,3 @@ class Session:
         for attempt in self._attempts.values():
             attempt.fail(error)
             self.finished.append(attempt)
-
-
-def _is_silent(link: Link, now: float) -> bool:
-    return bool(link.silent_since) and now - link.silent_since > SILENCE_S
-
-
-def _is_hopeless(link: Link, since: float) -> bool:
-    return not link.is_ready and (link.failed_at >= since or link.refusal is not None)
-
-
-def _nobody(links: list[Link]) -> TierclusterError:
-    said = next((link.refusal for link in links if link.refusal is not None), None)
-    if said is not None:
-        return said
-    return Unavailable(f"no member reachable at {', '.join(link.address for link in links)}")
