@@ -101,6 +101,16 @@ def test_a_minority_says_that_it_has_no_quorum_and_passes_no_barrier(make: MakeL
     assert not ear.standing.is_leader
 
 
+def test_a_majority_begins_without_the_rest_which_joins_later(make: MakeLoopback) -> None:
+    three = make(3, bootstrap_patience_s=0.3)
+    three.start("n1", "n2")
+    three.commit("n1", "without n3")
+    three.start("n3")
+    three.barrier("n3", "joined")
+
+    assert set(three.ears["n3"].state) == {"without n3"}  # proposed again while there was no leader
+
+
 def test_a_wiped_member_catches_up_and_votes_again(make: MakeLoopback, tmp_path: Path) -> None:
     three = make(3, compact_entries=5)
     three.start()
@@ -163,7 +173,7 @@ def test_a_missing_vote_file_keeps_a_member_out_and_says_what_to_do(
 
 
 def test_a_member_of_another_cluster_is_ignored(make: MakeLoopback, tmp_path: Path) -> None:
-    pair = make(2)
+    pair = make(2, barrier_timeout_s=0.7)
     pair.start("n1")
     pair.options["cluster"] = "another"
     pair.start("n2")
