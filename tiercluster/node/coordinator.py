@@ -41,6 +41,7 @@ from .messages import (
     ServingChanged,
     ShardStats,
     ShardStopped,
+    ShardTurn,
     StandingKnown,
     StopServing,
     TierTripped,
@@ -123,6 +124,9 @@ class Coordinator:
         """What follows from one event."""
         if isinstance(event, PeerHeard):  # frequent, and nothing follows at once
             self._peer_heard(event)
+            return self._take_actions()
+        if isinstance(event, ShardTurn):
+            self._stalled(self._peers.shard_turned(event), "shard")
             return self._take_actions()
         match event:
             case Applied(state):
@@ -265,9 +269,12 @@ class Coordinator:
 
     def _watch_peers(self, now: float) -> None:
         stalled_s = self._peers.tick(now, self._state.map, self._proposals.unsettled_reports)
+        self._stalled(stalled_s, "control")
+
+    def _stalled(self, stalled_s: float, worker: str) -> None:
         if stalled_s:
             self.counters["stalls"] += 1
-            self._decided("warning", "stalled", seconds=round(stalled_s, 3))
+            self._decided("warning", "stalled", worker=worker, seconds=round(stalled_s, 3))
 
     def _tell_shard(self) -> None:
         """Before anything is proposed: a reported member gets no grant any more."""

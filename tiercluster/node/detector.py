@@ -18,7 +18,6 @@ from tiercluster.tiermap import Member, NodeState, TierMap
 from .settings import DetectorSettings
 
 LEAD_S = 0.05  # how long grants are withheld before the report
-OBEY_S = 0.025  # the shard is given at least so long to obey, also when ticks come late
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,6 @@ class _Peer:
     incarnation: str
     heard_at: float
     is_leaving: bool = False
-    withheld_at: float | None = None
 
 
 class Detector:
@@ -65,6 +63,8 @@ class Detector:
         self._peers: dict[str, _Peer] = {}
         self._ticked_at: float | None = None
         self._my_stint = ""
+        self._shard_turned_at: float | None = None
+        self._obeyed: frozenset[str] = frozenset()
 
     def heard(self, node: str, incarnation: str, at: float, leaving: bool) -> None:
         """A ping of ``node`` arrived at ``at``; ignored if no map shows this incarnation."""
@@ -74,6 +74,17 @@ class Detector:
         peer.heard_at = max(peer.heard_at, at)
         peer.is_leaving |= leaving
 
+    def shard_turned(self, at: float, withheld: frozenset[str]) -> float:
+        """The shard's loop came round and withholds grants from ``withheld``. Pings are heard
+        through it, so if it was stopped (for so long as returned, else 0) all timers begin anew."""
+        before, self._shard_turned_at = self._shard_turned_at, at
+        self._obeyed = withheld
+        if before is None or at - before <= self._settings.stall_s:
+            return 0.0
+        for peer in self._peers.values():
+            peer.heard_at = max(peer.heard_at, at)
+        return at - before
+
     def tick(self, now: float, tier_map: TierMap, unsettled: frozenset[str]) -> Watch:
         """``unsettled``: members about whom a report of ours is proposed and its outcome is not
         known yet."""
@@ -81,7 +92,6 @@ class Detector:
         self._follow(others, self._stint(tier_map), now)
         stalled_s = self._notice_stall(now)
         withheld = frozenset(m.id for m in others if self._is_withheld(m, now, unsettled))
-        self._time_withheld(withheld, now)
         findings = [self._finding(m, now) for m in others if m.id not in unsettled]
         return Watch(tuple(f for f in findings if f is not None), withheld, stalled_s)
 
@@ -111,18 +121,9 @@ class Detector:
             peer.heard_at = now
         return late_s
 
-    def _time_withheld(self, withheld: frozenset[str], now: float) -> None:
-        for node, peer in self._peers.items():
-            if node not in withheld:
-                peer.withheld_at = None
-            elif peer.withheld_at is None:
-                peer.withheld_at = now
-
-    def _may_be_reported(self, member: Member, now: float) -> bool:
-        """Ticks may come late: the shard must have had its time to obey all the same."""
-        peer = self._peers[member.id]
-        since = now if peer.withheld_at is None else peer.withheld_at
-        return peer.is_leaving or now - since >= OBEY_S
+    def _may_be_reported(self, member: Member) -> bool:
+        """Not before the shard has said that it grants nothing any more."""
+        return self._peers[member.id].is_leaving or member.id in self._obeyed
 
     def _silent_s(self, member: Member, now: float) -> float:
         return now - self._peers[member.id].heard_at
@@ -141,7 +142,7 @@ class Detector:
 
     def _finding(self, member: Member, now: float) -> Silent | Back | None:
         is_overdue, is_reported = self._is_overdue(member, now), self._node in member.unreachable_by
-        if is_overdue and not is_reported and self._may_be_reported(member, now):
+        if is_overdue and not is_reported and self._may_be_reported(member):
             silent_s = 0.0 if self._peers[member.id].is_leaving else self._silent_s(member, now)
             return Silent(member.id, member.incarnation, silent_s)
         if is_reported and not is_overdue:

@@ -41,6 +41,7 @@ from .messages import (
     ServingChanged,
     ShardOrder,
     ShardReport,
+    ShardTurn,
     StandingKnown,
     StopServing,
     UseMap,
@@ -119,6 +120,7 @@ class Front:
         if now >= self._next_ping:
             self._next_ping = now + self._settings.detector.heartbeat_s
             self._ping_all(now)
+            self._doors.tell_control(ShardTurn(now, self._withheld))
             self._ownership.tick(now)
             self._writes.expire(now)
             self._subscribers.expire(now)
@@ -294,6 +296,7 @@ class Front:
                 self._use_map(state, now, wall)
             case Withhold(nodes, ready):
                 self._withheld, self._grants = nodes, ready
+                self._doors.tell_control(ShardTurn(now, nodes))
                 self._open_gate()
             case RunProbe(tier):
                 self._shard.probe(tier, now)

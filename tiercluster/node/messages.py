@@ -191,6 +191,15 @@ class PeerHeard:
 
 
 @dataclass(frozen=True, slots=True)
+class ShardTurn:
+    """The shard's loop comes round, ``at`` (monotonic seconds): told with every heartbeat and after
+    each Withhold. ``withheld``: who gets no grant from now on."""
+
+    at: float
+    withheld: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class AdminAsked:
     """A PROPOSE or PROBE request of a client, to be answered through AdminAnswer."""
 
@@ -256,6 +265,7 @@ ShardReport = (
     TierTripped
     | Probed
     | PeerHeard
+    | ShardTurn
     | AdminAsked
     | DrainDone
     | ColdReady

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tiercluster.tiermap import Command, ReportReachable, ReportUnreachable, TierMap, evidence
 
 from .detector import Back, Detector, Silent, Watch
-from .messages import PeerHeard
+from .messages import PeerHeard, ShardTurn
 from .proposals import Desire
 from .settings import NodeSettings
 
@@ -31,6 +31,10 @@ class PeerWatch:
             return False
         is_news, self._told_split_at = self._told_split_at != mine.version, mine.version
         return is_news
+
+    def shard_turned(self, turn: ShardTurn) -> float:
+        """For how long the shard was stalled, 0 if it was not."""
+        return self._detector.shard_turned(turn.at, turn.withheld)
 
     def tick(self, now: float, tier_map: TierMap, unsettled: frozenset[str]) -> float:
         """For how long this node was stalled, 0 if it was not."""

@@ -44,6 +44,7 @@ from tiercluster.node.messages import (
     ShardOrder,
     ShardStats,
     ShardStopped,
+    ShardTurn,
     StandingKnown,
     StopServing,
     TierStats,
@@ -100,6 +101,7 @@ class World:
             self.state = apply(self.state, join(node))
         self.others, self.silent = list(others), set[str]()
         self.now, self.commits = 100.0, True
+        self.withheld: frozenset[str] = frozenset()
         self.proposed: list[Command] = []
         self.orders: list[ShardOrder] = []
         self.logs: list[Log] = []
@@ -123,6 +125,9 @@ class World:
                         self.commit(decode_command(frame))
                 case TellShard(order):
                     self.orders.append(order)
+                    if isinstance(order, Withhold):
+                        self.withheld = order.nodes
+                        self.tell(ShardTurn(self.now, order.nodes))
                 case AskBarrier(token):
                     self.tell(BarrierDone(token, True))
                 case Log():
@@ -139,6 +144,7 @@ class World:
     def run(self, seconds: float) -> None:
         for _ in range(round(seconds / 0.05)):
             self.now += 0.05
+            self.tell(ShardTurn(self.now, self.withheld))
             for node in self.others:
                 member = self.state.map.member(node)
                 if node not in self.silent and member is not None:

@@ -42,7 +42,9 @@ class Run:
         self.tick()
 
     def tick(self, unsettled: frozenset[str] = NOBODY) -> tuple[Silent | Back, ...]:
+        """A tick, then a turn of the shard, which obeys."""
         self.watch = self.detector.tick(self.now, self.map, unsettled)
+        self.detector.shard_turned(self.now, self.watch.withheld)
         return self.watch.findings
 
     def run(self, seconds: float, *heard: str) -> tuple[Silent | Back, ...]:
@@ -216,3 +218,24 @@ def test_a_late_tick_withholds_first_and_reports_only_at_the_next() -> None:
     assert run.tick() == ()
     assert run.watch.withheld == {"n2"}
     assert len(run.run(0.05)) == 1
+
+
+def test_a_shard_that_has_not_obeyed_yet_holds_the_report_back() -> None:
+    run = Run(a_map(N2))
+    run.run(0.4)
+    for _ in range(20):
+        run.now += 0.05
+        watch = run.detector.tick(run.now, run.map, NOBODY)
+        assert watch.findings == ()
+    assert watch.withheld == {"n2"}
+
+
+def test_a_shard_that_was_stopped_heard_nobody_and_says_nothing_about_them() -> None:
+    run = Run(a_map(N2))
+    run.run(0.3)
+    for _ in range(10):  # the shard is stuck, the control worker is not
+        run.now += 0.05
+        run.detector.tick(run.now, run.map, NOBODY)
+    assert run.detector.shard_turned(run.now, frozenset({"n2"})) > RULES.stall_s
+    assert run.run(0.4) == ()
+    assert len(run.run(0.2)) == 1
