@@ -11,7 +11,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -122,17 +122,23 @@ def test_a_node_frozen_ten_seconds_serves_nothing_old_in_twenty_rounds(tmp_path:
 
 
 @contextmanager
-def failing_tier(cluster: ClusterUnderTest) -> Iterator[None]:
-    """I/O errors in the cold tier's own path until the cluster has taken it out; healed after."""
+def failing_tier(cluster: ClusterUnderTest, stir: Callable[[], object]) -> Iterator[None]:
+    """I/O errors in the cold tier's own path until the cluster has taken it out; healed after.
+    ``stir`` reads from it: a disk that nobody uses is not seen to be sick."""
     assert cluster.cli("fault", "inject", f"{VICTIM}/cold", "--kind", "eio").code == 0
-    cluster.wait_state(f"{VICTIM}/cold", "DOWN")
+
+    def is_down() -> bool:
+        stir()
+        return cluster.states()[f"{VICTIM}/cold"] == "DOWN"
+
+    wait_until(is_down, 30, f"{VICTIM}/cold DOWN")
     yield
     assert cluster.cli("fault", "clear", f"{VICTIM}/cold").code == 0
     cluster.wait_state(f"{VICTIM}/cold", "UP", timeout_s=60)
 
 
 @contextmanager
-def drained_tier(cluster: ClusterUnderTest) -> Iterator[None]:
+def drained_tier(cluster: ClusterUnderTest, stir: Callable[[], object]) -> Iterator[None]:
     drained = cluster.cli("tier", "drain", f"{VICTIM}/cold", "--wait", "--timeout", "20")
     assert drained.code == 0, drained.err
     yield
@@ -165,7 +171,7 @@ def tier_round(
     cluster: ClusterUnderTest, client: Client, oracle: Oracle, keys: list[str], away: str
 ) -> None:
     write_all(client, oracle, keys)
-    with AWAY[away](cluster):
+    with AWAY[away](cluster, partial(read_all, client, oracle, keys)):
         write_all(client, oracle, keys[: KEYS // 2])
         read_all(client, oracle, keys)
     for key in keys[:: KEYS // 50]:

@@ -13,6 +13,7 @@ from tests.harness.cluster import ClusterUnderTest
 from tests.harness.decisions import Operator, Operators, wait_agreed
 from tests.harness.figures import report
 from tests.harness.mounts import Ext4Disk, fill, mount_tmpfs
+from tiercluster.cluster.admin import Admin
 
 # one tier a node, of different classes, so that the guard has no reason to refuse
 REFS = ("n1/warm", "n2/cold", "n3/warm")
@@ -32,7 +33,10 @@ def under_admin(
     cluster.start_all()
     wait_agreed(cluster)
     states = cluster.states()
-    return [
+    with Admin(cluster.addresses) as admin:
+        events = admin.events(0)
+    missing = [f"{o.ref} version {v}" for o in operators for v in o.missing(events)]
+    return missing + [
         f"{o.ref} is {states[o.ref]}, acknowledged {o.acknowledged}, unsure {o.unsure}"
         for o in operators
         if not o.allows(states[o.ref])
@@ -90,9 +94,10 @@ def test_a_full_disk_below_the_journal_leaves_the_node_alive_and_says_so(tmp_pat
     with cluster:
         filler = fill(journal)
         operator = Operator("n2/cold")
-        for _ in range(6):
-            operator.step(cluster, "n3")
-            time.sleep(0.3)
+        with Admin(cluster.address("n3")) as admin:
+            for _ in range(6):
+                operator.step(admin)
+                time.sleep(0.3)
         alive = cluster.is_alive("n1")
         reads = cluster.cli("status", "--json", at="n1")
         said = [line for line in cluster.log("n1").splitlines() if "journal" in line.lower()]

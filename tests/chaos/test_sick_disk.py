@@ -37,12 +37,13 @@ class ColdWork:
 
     def __init__(self, client: Client, node: str) -> None:
         self.client = client
-        self.keys = owned_by(client, node, 4000, prefix="cold")
+        self.keys = owned_by(client, node, 1500, prefix="cold")
         self.next = 0
 
     def fill(self) -> None:
-        for key in self.keys:
-            self.client.set(key, os.urandom(2000).hex())
+        for start in range(0, len(self.keys), 50):
+            chosen = self.keys[start : start + 50]
+            self.client.set_many({key: os.urandom(4000) for key in chosen})
 
     def some(self, count: int = 40) -> None:
         self.client.get_many([self.keys[(self.next + i) % len(self.keys)] for i in range(count)])

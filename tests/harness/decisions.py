@@ -5,13 +5,17 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Sequence
+import uuid
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tiercluster.cluster.admin import Admin
+from tiercluster.cluster.errors import TierclusterError
+from tiercluster.tiermap import Command, Drain, Event, OutcomeCode, Restore, TierRef
 
 from .cluster import ClusterUnderTest, wait_until
 
+PAUSE_S, STEPS_AT_ONE_MEMBER = 0.02, 10
 IN, OUT = "restored", "drained"
 STATES = {IN: ("UP", "RECOVERING"), OUT: ("DRAINING", "DRAINED")}
 
@@ -19,25 +23,43 @@ STATES = {IN: ("UP", "RECOVERING"), OUT: ("DRAINING", "DRAINED")}
 @dataclass(slots=True)
 class Operator:
     """Drains and restores one tier, over and over. ``acknowledged`` is what the last command that
-    exited 0 asked for; ``unsure`` is what one asked for that ended otherwise since."""
+    was answered as done asked for; ``unsure`` is what later ones asked for that were not;
+    ``versions`` are the versions of the map that acknowledged commands made."""
 
     ref: str
-    decisions: int = 0
+    versions: list[int] = field(default_factory=list)
     acknowledged: str | None = None
     unsure: list[str] = field(default_factory=list)
 
-    def step(self, cluster: ClusterUnderTest, at: str) -> None:
+    def step(self, admin: Admin) -> None:
         wish = IN if self.acknowledged == OUT else OUT
-        verb = "drain" if wish == OUT else "restore"
         self.unsure.append(wish)
-        if (
-            cluster.cli(
-                "tier", verb, self.ref, "--force" if wish == OUT else "--timeout=5", at=at
-            ).code
-            == 0
-        ):
-            self.decisions += 1
+        try:
+            decided = admin.propose(self._command(wish))
+        except TierclusterError:
+            return
+        if decided.code in (OutcomeCode.DONE, OutcomeCode.NOOP):
             self.acknowledged, self.unsure = wish, []
+            if decided.code == OutcomeCode.DONE:
+                self.versions.append(decided.version)
+
+    def _command(self, wish: str) -> Command:
+        ref = TierRef.parse(self.ref)
+        name, now = f"test-{uuid.uuid4().hex}", time.time()
+        if wish == OUT:
+            return Drain(id=name, by="test", time=now, node=ref.node, tiers=(ref.tier,), force=True)
+        return Restore(id=name, by="test", time=now, node=ref.node, tiers=(ref.tier,))
+
+    @property
+    def decisions(self) -> int:
+        return len(self.versions)
+
+    def missing(self, events: Iterable[Event]) -> list[int]:
+        """Versions that were acknowledged and that the committed history, as far back as it goes,
+        does not have for this tier."""
+        seen = {e.version: e.ref for e in events}
+        oldest = min(seen, default=0)
+        return [v for v in self.versions if v >= oldest and seen.get(v) != self.ref]
 
     def allows(self, state: str) -> bool:
         """Whether this state of the tier is explained by what was acknowledged or in flight."""
@@ -60,7 +82,10 @@ class Operators:
 
     def _run(self, operator: Operator, rng: random.Random) -> None:
         while not self._stop.is_set():
-            operator.step(self._cluster, rng.choice(self._cluster.ids))
+            with Admin((self._cluster.address(rng.choice(self._cluster.ids)),)) as admin:
+                for _ in range(STEPS_AT_ONE_MEMBER):
+                    operator.step(admin)
+                    self._stop.wait(PAUSE_S)
 
     def stop(self) -> None:
         self._stop.set()
