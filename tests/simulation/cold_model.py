@@ -121,7 +121,7 @@ class ColdModel:
             case ColdDelete(rows):
                 return self._delete(rows)
             case ColdProbe(token):
-                return self._done(token, self._failure(writes=True, reads=True), took_s)
+                return self._probe(token, took_s)
             case ColdOpen(token, wipe):
                 return self._open(token, wipe, took_s)
             case ColdClose(token, marker):
@@ -149,6 +149,13 @@ class ColdModel:
     def _done(self, token: int, failure: Failure | None, took_s: float) -> ColdAnswer:
         failure = failure or self._closed()
         return ColdFailed(token, failure, took_s) if failure else ColdDone(token, took_s)
+
+    def _probe(self, token: int, took_s: float) -> ColdAnswer:
+        """Opens a store that was closed; what stands there is this store's, so it is kept."""
+        failure = self._failure(writes=True, reads=True)
+        if failure is None and not self._is_open:
+            self._is_open, self._is_marker_true, self._disk.marker = True, False, None
+        return self._done(token, failure, took_s)
 
     def _put(self, put: ColdPut, took_s: float) -> ColdAnswer:
         failure = self._failure(writes=True) or self._closed()

@@ -19,8 +19,6 @@ from tiercluster.node.coordinator import (
 from tiercluster.node.messages import ShardOrder
 from tiercluster.node.settings import NodeSettings
 
-TICK_S = 0.02
-
 
 class Doors(Protocol):
     """Where its actions go."""

@@ -12,6 +12,7 @@ import zmq
 from .network import Connection, Host, Network
 
 CLIENT_TIMEOUT_S = 0.3  # HEARTBEAT_TIMEOUT_MS of cluster/link.py
+_AGAIN = zmq.Again()  # one for all: making it takes long
 _EVENTS = {
     "up": zmq.EVENT_HANDSHAKE_SUCCEEDED,
     "lost": zmq.EVENT_DISCONNECTED,
@@ -40,7 +41,7 @@ class FakeSocket:
 
     def recv_multipart(self, flags: int = 0) -> list[bytes]:
         if not self.waiting:
-            raise zmq.Again
+            raise _AGAIN.with_traceback(None)
         return self.waiting.popleft()
 
     def close(self, linger: int = 0) -> None:
@@ -75,7 +76,7 @@ class FakeDealer(FakeSocket):
 
     def send_multipart(self, frames: list[bytes], flags: int = 0) -> None:
         if self._connection is None or not self._connection.send(frames):
-            raise zmq.Again
+            raise _AGAIN.with_traceback(None)
 
     def close(self, linger: int = 0) -> None:
         super().close(linger)

@@ -39,6 +39,7 @@ from .loop import Loop
 from .network import Connection, Network
 
 TICK_S = 0.02
+CONTROL_TICK_S = 0.05
 REQUEST_TURN = 64
 PEER_TIMEOUT_S = 1.0  # HEARTBEAT_TIMEOUT_MS of node/sockets.py
 HOP_S = 0.0005  # between two threads of a process, on average
@@ -104,6 +105,7 @@ class SimNode:
         self.front.start()
         self._consensus.restarted(self.name)
         self._loop.after(self._loop.uniform(0.0, TICK_S), self._tick, self.boot)
+        self._loop.after(self._loop.uniform(0.0, CONTROL_TICK_S), self._control_tick, self.boot)
 
     def _bound(self, tell: Callable[[Any], None]) -> Callable[[Any], None]:
         """``tell`` for messages to this process only."""
@@ -182,9 +184,14 @@ class SimNode:
             return
         self._loop.after(TICK_S, self._tick, boot)
         if self.is_running:
-            self._control_turn(boot)
-        if self.is_running and self.is_up:
             self._turn(boot, ticks=True)
+
+    def _control_tick(self, boot: int) -> None:
+        if self.boot != boot or not self.is_up:
+            return
+        self._loop.after(CONTROL_TICK_S, self._control_tick, boot)
+        if self.is_running:
+            self._control_turn(boot)
 
     def _wake_shard(self, delay_s: float = 0.0) -> None:
         if not self._turn_due:

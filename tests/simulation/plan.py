@@ -56,7 +56,7 @@ def plan_of(seed: int) -> Plan:
         clients=random.choice((2, 3)),
         keys=keys,
         on_quorum_loss=random.choices(("fence", "serve", "read_only"), (5, 3, 1))[0],
-        rough_s=random.uniform(3.0, 6.0),
+        rough_s=random.uniform(2.0, 5.0),
         fault_every_s=random.choice((0.3, 0.6, 1.2)),
         call_every_s=random.choice((0.03, 0.08)),
         uses_wire=random.random() < 0.1,

@@ -80,7 +80,7 @@ class Front:
         self._doors = doors
         detector = settings.detector
         self._shard = Shard(settings, token)
-        self._lease = Lease(detector)
+        self._lease = Lease(detector, is_voter=not settings.join)
         self._ownership = Ownership(settings.id, token, detector.down_after_s)
         self._gate = Gate(self._ownership, self._lease, settings.on_quorum_loss)
         self._writes = WriteLog()
@@ -328,7 +328,7 @@ class Front:
         self._doors.link_peers(new)
         others = [m.id for m in new.members
                   if m.state is NodeState.UP and m.id != self._settings.id]  # fmt: skip
-        self._lease.use_map(new.version, others, now)
+        self._lease.use_map(new.version, others, now, self._other_voters(new))
         changed = self._ownership.use_map(new, now)
         self._shard.use_map(state, now)
         if changed:
@@ -339,6 +339,11 @@ class Front:
         if new.version != old.version:
             self._push(old, new, now)
             self._ping_all(now)  # the others wait for this confirmation
+
+    def _other_voters(self, tier_map: TierMap) -> list[str]:
+        if not self._settings.join:
+            return [node for node, _ in self._settings.peers]
+        return [m.id for m in tier_map.members if m.raft and m.state is not NodeState.LEFT]
 
     def _push(self, old: TierMap, new: TierMap, now: float) -> None:
         update = MapUpdate(old.version, encode_delta(diff(old, new)))

@@ -28,12 +28,22 @@ def grants_needed(others: int) -> int:
     return min(others, 1) if others <= 2 else others // 2 + 1
 
 
+def voters_needed(others: int, is_voter: bool) -> int:
+    """How many of the ``others`` that vote make a majority of all voters, together with this node
+    if it votes. Nothing is committed without one. So a node whose map is old, and that does not
+    know who has joined since and may vote it out, still holds no lease without somebody who would
+    have to take part in that."""
+    return (others + 1) // 2 if is_voter else others // 2 + 1
+
+
 class Lease:
     """The lease of one node; fed with what peers answer, asked before every batch of requests."""
 
-    def __init__(self, settings: DetectorSettings) -> None:
+    def __init__(self, settings: DetectorSettings, is_voter: bool = True) -> None:
         self._settings = settings
+        self._is_voter = is_voter
         self._others: frozenset[str] = frozenset()
+        self._voters: frozenset[str] = frozenset()
         self._version = 0
         self._granted: dict[str, float] = {}  # send time of the newest granted ping
         self._early: dict[str, tuple[int, float]] = {}  # grants under maps we have not applied
@@ -42,14 +52,18 @@ class Lease:
         self._waiting_since = -math.inf
         self.held_until = math.inf
 
-    def use_map(self, version: int, others: Iterable[str], now: float) -> None:
-        """``others``: the other members that are UP in the map now applied."""
-        self._version = version
+    def use_map(
+        self, version: int, others: Iterable[str], now: float, voters: Iterable[str] = ()
+    ) -> None:
+        """``others``: the other members that are UP in the map now applied; ``voters``: all other
+        voters, UP or not, joined or not."""
+        self._voters = frozenset(voters)
         # A member that just came UP counts only once it has granted: this node may apply the map
         # late, after a pause in which the newcomer has already helped to vote it out.
         others = frozenset(others)
-        if others != self._others:
+        if others != self._others or self._version == 0:
             self._waiting_since = now
+        self._version = version
         self._others = others
         for node, (needed, sent_at) in list(self._early.items()):
             if needed <= version:
@@ -76,12 +90,15 @@ class Lease:
         self._granted[node] = max(sent_at, self._granted.get(node, -math.inf))
 
     def _recompute(self) -> None:
-        needed = grants_needed(len(self._others))
-        if needed == 0:
-            self.held_until = math.inf
-            return
-        times = sorted((self._granted.get(n, -math.inf) for n in self._others), reverse=True)
-        self.held_until = times[needed - 1] + self._settings.lease_s
+        self.held_until = self._settings.lease_s + self._enough_since(self._granted)
+
+    def _enough_since(self, times: dict[str, float]) -> float:
+        """Since when enough of the other members, and of the voters among them, have this time or a
+        later one."""
+        voters = self._others & self._voters
+        needed = voters_needed(len(self._voters), self._is_voter)
+        return min(_newest(times, self._others, grants_needed(len(self._others))),
+                   _newest(times, voters, needed))  # fmt: skip
 
     def stalled(self, now: float) -> None:
         """This process was stopped for a while: the silence of the others says nothing yet."""
@@ -97,6 +114,14 @@ class Lease:
         if self._newest_seen > self._version:
             return LeaseState.WAITING  # somebody knows better: catch up first
         since = now - self._settings.lease_s - self._settings.quorum_grace_s
-        answering = sum(self._answered.get(n, -math.inf) > since for n in self._others)
-        enough = answering >= grants_needed(len(self._others))
-        return LeaseState.WAITING if enough else LeaseState.MINORITY
+        is_answered = self._enough_since(self._answered) > since
+        return LeaseState.WAITING if is_answered else LeaseState.MINORITY
+
+
+def _newest(times: dict[str, float], nodes: frozenset[str], count: int) -> float:
+    """The ``count``-th newest time of these nodes; without end if none is needed."""
+    if count == 0:
+        return math.inf
+    if len(nodes) < count:
+        return -math.inf
+    return sorted((times.get(n, -math.inf) for n in nodes), reverse=True)[count - 1]

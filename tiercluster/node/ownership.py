@@ -37,6 +37,7 @@ class Ownership:
         self._required = 0  # the ring version that every other UP member must have applied
         self._not_before = 0.0
         self._fencing = False
+        self._up_since = 0  # the version at which the newest of the members that are UP came
         self.slots = bytearray(SLOTS)  # SlotState
         self.gained = [0] * SLOTS  # the ring version at which each slot became mine
         self.newest_gain = 0
@@ -57,6 +58,9 @@ class Ownership:
     def use_map(self, new: TierMap, now: float) -> bool:
         """Take a newer map; True if the set of slots that are mine may have changed."""
         old, self._map = self._map, new
+        if self._may_be_leased(old, new):
+            self._fencing = True
+        self._up_since = max((m.since_version for m in new.members), default=0)
         if new.ring_version == old.ring_version and self._ring is not None:
             return False
         self._ring = ring_of(new, self._ring)
@@ -69,11 +73,29 @@ class Ownership:
             self._drop_all()
         if not me.serves:
             return True
-        if _somebody_was_removed(old, new):
-            self._fencing = True
         self._assign(_serving(new), new.ring_version)
         self._settle(now)
         return True
+
+    def _may_be_leased(self, old: TierMap, new: TierMap) -> bool:
+        """Whether somebody who is out now may hold a lease when all others have confirmed: one that
+        was removed while UP, or that had not applied the map of those who voted it out. Such a
+        lease rests on grants of members that were behind, too; they end when these confirm."""
+        was = old.member(self._node)
+        if was is None or was.state is not NodeState.UP:
+            return any(m.state is NodeState.DOWN and m.id != self._node for m in new.members)
+        up = {m.id for m in new.members if m.state is NodeState.UP}
+        gone = [m for m in old.members if m.state is NodeState.UP and m.id not in up]
+        if not gone:
+            return False
+        if any(m.id in up and m.since_version > old.version for m in new.members):
+            return True  # who came at the same time may have voted
+        return _somebody_was_removed(old, new) or not all(map(self._knew_all, gone))
+
+    def _knew_all(self, member: Member) -> bool:
+        """Whether the member had applied a map with all who could vote it out."""
+        incarnation, version = self._confirmed.get(member.id, ("", 0))
+        return incarnation == member.incarnation and version >= self._up_since
 
     def _assign(self, serving: frozenset[str], ring_version: int) -> None:
         assert self._ring is not None

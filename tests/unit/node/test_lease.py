@@ -95,3 +95,35 @@ def test_a_minority_that_hears_of_a_newer_map_waits_for_it():
     assert lease.state(60.0) is LeaseState.WAITING
     lease.use_map(7, ("n2", "n3"), 60.0)
     assert lease.state(60.0) is LeaseState.MINORITY
+
+
+def test_the_only_member_of_a_cluster_of_three_voters_holds_no_lease():
+    lease = Lease(SETTINGS)
+    lease.use_map(1, (), 5.0, voters=("n2", "n3"))
+    assert lease.state(5.0) is LeaseState.WAITING
+    assert lease.state(5.0 + SETTINGS.quorum_grace_s) is LeaseState.MINORITY
+
+
+def test_a_cluster_of_one_needs_nobody():
+    lease = Lease(SETTINGS)
+    lease.use_map(1, (), 5.0)
+    assert lease.state(1e9) is LeaseState.HELD
+
+
+def test_grants_of_two_of_five_voters_make_no_majority_with_one_of_them():
+    lease = Lease(SETTINGS)
+    lease.use_map(1, ("n2",), 5.0, voters=("n2", "n3", "n4", "n5"))
+    lease.pong("n2", 5.0, True, 1, 5.0, trusted=True)
+    assert lease.state(5.0) is not LeaseState.HELD
+    lease.use_map(2, ("n2", "n3"), 5.0, voters=("n2", "n3", "n4", "n5"))
+    lease.pong("n3", 5.0, True, 2, 5.0, trusted=True)
+    assert lease.state(5.0) is LeaseState.HELD
+
+
+def test_a_follower_needs_a_majority_of_the_voters():
+    lease = Lease(SETTINGS, is_voter=False)
+    lease.use_map(1, ("n1", "f2"), 5.0, voters=("n1",))
+    lease.pong("f2", 5.0, True, 1, 5.0, trusted=True)
+    assert lease.state(5.0) is not LeaseState.HELD
+    lease.pong("n1", 5.0, True, 1, 5.0, trusted=True)
+    assert lease.state(5.0) is LeaseState.HELD

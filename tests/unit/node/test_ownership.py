@@ -26,6 +26,7 @@ def settled(node: str, version: int = 1, members: tuple[Member, ...] = THREE) ->
     for other in members:
         if other.id != node:
             ownership.confirm(other.id, other.incarnation, version, 0.0)
+    ownership.tick(FENCE_S)
     assert ownership.is_settled
     return ownership
 
@@ -112,4 +113,35 @@ def test_a_member_removed_while_up_is_given_time_to_stop():
     ownership.tick(10.0 + FENCE_S - 0.01)
     assert not ownership.is_settled
     ownership.tick(10.0 + FENCE_S)
+    assert ownership.is_settled
+
+
+def test_one_voted_out_by_members_that_it_had_not_heard_of_is_given_the_time_of_a_lease():
+    ownership = settled("n1", 1, THREE[:2])
+    ownership.use_map(tier_map(2, THREE[0], THREE[1], replace(THREE[2], since_version=2)), 5.0)
+    ownership.confirm("n3", THREE[2].incarnation, 2, 5.0)
+    down = replace(THREE[1], state=NodeState.DOWN, since_version=3)
+    ownership.use_map(tier_map(3, THREE[0], down, THREE[2]), 6.0)
+    ownership.confirm("n3", THREE[2].incarnation, 3, 6.0)
+    ownership.tick(6.0 + FENCE_S - 0.01)
+    assert not ownership.is_settled
+    ownership.tick(6.0 + FENCE_S)
+    assert ownership.is_settled
+
+
+def test_one_voted_out_that_knew_all_who_voted_is_replaced_at_once():
+    ownership = settled("n1", 1, THREE)
+    down = replace(THREE[1], state=NodeState.DOWN, since_version=2)
+    ownership.use_map(tier_map(2, THREE[0], down, THREE[2]), 6.0)
+    ownership.confirm("n3", THREE[2].incarnation, 2, 6.0)
+    assert ownership.is_settled
+
+
+def test_a_newcomer_that_finds_a_member_down_waits_for_its_lease():
+    down = replace(THREE[1], state=NodeState.DOWN, since_version=2)
+    ownership = Ownership("n1", "n1", FENCE_S)
+    ownership.use_map(tier_map(3, THREE[0], down, THREE[2]), 1.0)
+    ownership.confirm("n3", THREE[2].incarnation, 3, 1.0)
+    assert not ownership.is_settled
+    ownership.tick(1.0 + FENCE_S)
     assert ownership.is_settled
