@@ -59,3 +59,14 @@ def test_a_drain_that_is_called_off_leaves_the_tier_as_it_was() -> None:
     world.tick(0.1, 5)
     assert not world.reported(DrainDone)
     assert world.place(0) == "hot"
+
+
+def test_a_tier_whose_drain_has_ended_is_not_used_even_as_the_last_resort() -> None:
+    world = only(Tier.HOT)
+    world.set_tier(Tier.HOT, admin=Admin.DRAINING)
+    world.store("before", b"v")
+    assert world.place("before") == "hot"
+    world.tick(0.1, 3)
+    assert world.reported(DrainDone)
+    world.store("after", b"v")
+    assert world.place("after") == "remote"

@@ -114,3 +114,14 @@ def test_expired_entries_are_swept() -> None:
     assert world.get("k") is None
     world.tick(0.02, 300)
     assert world.place("k") is None
+
+
+def test_a_row_that_is_written_again_before_its_delete_went_out_is_kept() -> None:
+    world = only(Tier.WARM, Tier.COLD)
+    version = world.store(0, noise(0))
+    world.shard._queue.doom(key(0), version)  # as when it was promoted from cold a moment ago
+    for number in range(1, 31):
+        world.store(number, noise(number))
+    assert world.place(0) == "cold"
+    world.tick(times=3)
+    assert world.get(0) == noise(0)
