@@ -15,10 +15,10 @@ from tiercluster.tiermap import TIERS, MapState, OutcomeCode, Tier, decode_comma
 
 from .messages import AdminAnswer, AdminAsked, Probed
 
-DECIDE_S = 1.8  # for a command to be decided; clients wait 2 s
+DECIDE_S = 1.3  # for a command to be decided; people are told within 2 s
 PROBE_S = 1.8
 AGAIN_S = 0.3
-QUORUM_PATIENCE_S = 1.0  # a new leader may be found within it
+QUORUM_PATIENCE_S = 0.6  # a new leader may be found within it
 REQUESTS_LIMIT = 1000
 
 
