@@ -30,6 +30,7 @@ from tiercluster.node.actions import (
     Stop,
     TellShard,
 )
+from tiercluster.node.admin import DECIDE_S
 from tiercluster.node.coordinator import Coordinator
 from tiercluster.node.failures import Failure, FailureKind
 from tiercluster.node.messages import (
@@ -477,7 +478,7 @@ def test_no_quorum_is_said_fast_and_at_once_when_it_is_old_news() -> None:
     world = World("n2", "n3")
     world.commits = False
     ask(world, Drain(id="a", by="op", node="n1", tiers=(Tier.HOT,)), 1)
-    world.run(1.7)
+    world.run(DECIDE_S - 0.1)
     assert not answers(world)
     world.run(0.2)
     text = answers(world)[1]
