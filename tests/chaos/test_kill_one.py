@@ -12,6 +12,7 @@ from tests.harness.figures import median, percentile, report
 from tests.harness.promise import Oracle
 from tests.harness.traffic import Outcome, Plan, Traffic, owned_by, write
 from tiercluster import Client
+from tiercluster.cluster.admin import Admin
 
 BEFORE_S, AFTER_S = 1.5, 2.0
 MAX_WINDOW_S = 1.0
@@ -26,15 +27,17 @@ class Kill:
             others = [key for n in cluster.ids if n != victim for key in owned_by(client, n, 20)]
             for key in (*mine, *others):
                 write(client, oracle, key)
-        probing = Traffic(cluster.addresses, mine, Plan(threads=1, writes=0.5), oracle)
+        # no deletes: one that finds nothing says False, as one that was not carried out does
+        probing = Traffic(cluster.addresses, mine, Plan(threads=1, writes=0.5, deletes=0), oracle)
         watching = Traffic(cluster.addresses, others, Plan(threads=1, writes=0, deletes=0), oracle)
         with probing, watching:
             began = time.monotonic()
             time.sleep(BEFORE_S)
-            self.at = time.monotonic()
+            self.at, wall = time.monotonic(), time.time()
             cluster.kill(victim)
             time.sleep(AFTER_S)
             ended = time.monotonic()
+        self.decided_s = decided_after(cluster, victim, wall)
         self.errors = probing.errors + watching.errors
         self.window_s = self._window(probing)
         self.before = watching.seconds(others, began + 0.5, self.at)
@@ -47,18 +50,25 @@ class Kill:
         not."""
         writes = [s for s in probing.samples if not s.is_read and s.at >= self.at]
         lost = [i for i, s in enumerate(writes) if s.outcome is not Outcome.STORED]
-        # a delete of a key that is not there is no failure; only sets count here
         first = writes[(lost[-1] + 1) if lost else 0]
         return first.at + first.seconds - self.at
 
 
+def decided_after(cluster: ClusterUnderTest, victim: str, wall: float) -> float:
+    """Seconds from the kill to the proposal of the DOWN that was committed."""
+    with Admin(cluster.addresses) as admin:
+        last = [e for e in admin.events(0) if e.ref == victim and e.to_state == "DOWN"][-1]
+    return last.time - wall
+
+
 def kills(tmp_path: Path, rounds: int, scenario: str) -> list[Kill]:
-    oracle, done, leaders = Oracle(), list[Kill](), 0
+    oracle, done, leaders = Oracle(), list[Kill](), list[bool]()
     with ClusterUnderTest(tmp_path) as cluster:
         for number in range(rounds):
             leader = cluster.leader()
-            victim = leader if number % 2 == 0 else cluster.ids[number % 3]
-            leaders += victim == leader
+            # in turn the leader and one that is not
+            victim = leader if number % 2 == 0 else next(n for n in cluster.ids if n != leader)
+            leaders.append(victim == leader)
             done.append(Kill(cluster, victim, oracle))
             cluster.restart(victim)
             cluster.wait_state(victim, "UP")
@@ -66,7 +76,10 @@ def kills(tmp_path: Path, rounds: int, scenario: str) -> list[Kill]:
     during = [s for k in done for s in k.during]
     windows = [k.window_s for k in done]
     report(
-        scenario, kills=rounds, leaders=leaders,
+        scenario, kills=rounds, leaders=sum(leaders), windows_s=windows,
+        of_leaders_median_s=median(w for w, led in zip(windows, leaders, strict=True) if led),
+        of_others_median_s=median(w for w, led in zip(windows, leaders, strict=True) if not led),
+        proposed_median_s=median(k.decided_s for k in done),
         window_median_s=median(windows), window_max_s=max(windows),
         raised=sum(len(k.errors) for k in done), stale=len(oracle.breaches),
         others_p50_before_ms=median(before) * 1e3, others_p50_during_ms=median(during) * 1e3,
