@@ -136,6 +136,9 @@ class FakeNode:
         else:
             self.do(lambda: self.scripts.__setitem__(kind, answer))
 
+    def use_map_before_start(self, tier_map: TierMap) -> None:
+        self.map, self.router = tier_map, Router(tier_map)
+
     def use_map(self, tier_map: TierMap, push: bool = True) -> None:
         self.do(lambda: self._use_map(tier_map, push))
 

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from tiercluster.cluster.wire import (
 )
 from tiercluster.tiermap import Event, Health, NodeState, TierRecord, encode_map
 
-from .fake_cluster import Answer, FakeCluster
+from .fake_cluster import Answer, FakeCluster, FakeNode
 
 OK_1 = Status.OK, Stored((1,)), b""
 
@@ -227,8 +228,6 @@ def test_a_write_that_waits_at_a_frozen_node_becomes_a_new_request_at_the_next_o
 
 
 def test_a_restarted_node_is_found_again_at_its_address(single: FakeCluster) -> None:
-    from tests.integration.fake_cluster import FakeNode
-
     old = single["n1"]
     with Client(single.address, timeout=3) as client:
         client.set("k", 1)
@@ -250,6 +249,30 @@ def test_a_restarted_node_is_found_again_at_its_address(single: FakeCluster) -> 
         assert client.set("k", 2) is True
 
 
+def test_a_write_that_failed_while_the_node_was_away_is_not_delivered_later(
+    single: FakeCluster,
+) -> None:
+    old = single["n1"]
+    with Client(single.address, timeout=0.5) as client:
+        client.set("k", 1)
+        old.stop()
+        for _ in range(3):
+            with pytest.raises(errors.TierclusterError):
+                client.set("k", 2)
+        new = FakeNode(single.context, port=old.port)
+        new.id, single.nodes["n1"] = "n1", new
+        new.use_map_before_start(single.map)
+        new.start()
+        until = time.monotonic() + 5
+        while True:
+            try:
+                assert client.get("k") is None
+                break
+            except errors.TierclusterError:
+                assert time.monotonic() < until
+        assert new.asked(Kind.STORE) == []
+
+
 def test_no_member_reachable_is_said_at_once() -> None:
     cluster = FakeCluster(2)
     addresses = cluster.address
@@ -268,10 +291,6 @@ def test_dead_seeds_do_not_matter_while_one_lives(fake: FakeCluster) -> None:
 
 
 def test_a_cluster_set_up_anew_at_the_same_address_is_accepted(single: FakeCluster) -> None:
-    from dataclasses import replace
-
-    from tests.integration.fake_cluster import FakeNode
-
     old = single["n1"]
     with Client(single.address, timeout=1) as client:
         client.set("k", 1)
@@ -296,8 +315,6 @@ def test_a_cluster_set_up_anew_at_the_same_address_is_accepted(single: FakeClust
 def test_a_map_of_another_cluster_is_ignored_while_ours_lives(
     fake: FakeCluster, client: Client
 ) -> None:
-    from dataclasses import replace
-
     connect_to_all(fake, client)
     foreign = replace(fake.map, cluster="foreign", version=99, ring_version=99)
     node = fake["n1"]

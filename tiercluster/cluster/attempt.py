@@ -113,10 +113,12 @@ class Attempt:
 
     def step(self, now: float, router: Router | None, reach: Reach) -> list[Asking]:
         """The parts to send now: ``rid`` 0 wants a new id, another is a retry."""
+        if self.is_done:
+            return []
         if now >= self.deadline:
             self.fail(self._too_late(router, reach))
             return []
-        if router is None or self.is_done or isinstance(self.operation, LookOp):
+        if router is None or isinstance(self.operation, LookOp):
             return []
         for ask in self.asks:
             if ask.node is not None and self._is_lost(ask, router):

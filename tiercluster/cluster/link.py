@@ -9,6 +9,7 @@ ZeroMQ queues what it cannot send and delivers it late; so nothing is sent unles
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import zmq
@@ -23,7 +24,7 @@ HEARTBEAT_TIMEOUT_MS = 300
 HANDSHAKE_MS = 300
 CONNECT_TIMEOUT_MS = 1000
 RECONNECT_MS = 20
-MAX_RECONNECT_MS = 200
+MAX_RECONNECT_MS = 500  # also what an idle client costs while a member is away
 QUICK_WAIT_MS = 5  # how long the straight path waits on one socket before it looks at all
 
 Socket = zmq.Socket[bytes]
@@ -75,12 +76,22 @@ class Link:
         self.offset_ms: float | None = None  # the member's clock minus ours, None: not known
         self.silent_since = 0.0  # first request without an answer, 0: none
         self.socket: Socket = context.socket(zmq.DEALER)
+        self.monitor: Socket = context.socket(zmq.PAIR)
+        try:
+            self._connect(address, keys)
+        except BaseException:
+            self.close()
+            raise
+
+    def _connect(self, address: str, keys: CurveKeys | None) -> None:
         _tune(self.socket, keys)
         if "[" in address:
             self.socket.setsockopt(zmq.IPV6, 1)
-        name = f"inproc://link-{id(self)}-{id(self.socket)}"
+        # Random, because the name of a closed socket is taken until ZeroMQ's own thread is done.
+        name = f"inproc://link-{os.urandom(8).hex()}"
         self.socket.monitor(name, _WATCHED)
-        self.monitor: Socket = context.socket(zmq.PAIR)
+        # Without a limit: a full monitor would stop the thread that serves all sockets.
+        self.monitor.setsockopt(zmq.RCVHWM, 0)
         self.monitor.setsockopt(zmq.LINGER, 0)
         self.monitor.connect(name)
         self.socket.connect(f"tcp://{address}")
