@@ -332,7 +332,7 @@ class Front:
         changed = self._ownership.use_map(new, now)
         self._shard.use_map(state, now)
         if changed:
-            self._shard.set_stint(new.ring_version, self._ownership.gained)
+            self._shard.set_stint(new.ring_version, self._ownership.floors)
         self._open_gate()
         self._decide_on_cold_rows(now, wall)
         self._carry_out(now)
@@ -378,7 +378,7 @@ class Front:
         self._cold_rows = None
         # The process matters too: a new cluster begins with the generations of the old one.
         if opened.marker == (self._before, me.tier(Tier.COLD).generation):
-            self._shard.adopt_cold(opened.rows, now, wall)
+            self._shard.adopt_cold(opened.rows, self._ownership.is_mine, now, wall)
         else:
             self._shard.wipe_cold(now)
 

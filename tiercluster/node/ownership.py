@@ -15,6 +15,9 @@ from tiercluster.cluster.ring import SLOTS, Ring, ring_of
 from tiercluster.tiermap import Member, NodeState, TierMap
 
 
+NOBODYS = 1 << 40  # a floor above every ring version: not ours, so nothing we hold of it is visible
+
+
 class SlotState(IntEnum):
     NOT_MINE = 0
     SETTLING = 1
@@ -41,6 +44,10 @@ class Ownership:
         self.slots = bytearray(SLOTS)  # SlotState
         self.gained = [0] * SLOTS  # the ring version at which each slot became mine
         self.newest_gain = 0
+        # The floors of entries, in ring versions. A slot that this process never had has none: what
+        # it holds of it can only come from a clean stop of its last owner, this node.
+        self.floors = [NOBODYS] * SLOTS
+        self._had = bytearray(SLOTS)
 
     @property
     def is_settled(self) -> bool:
@@ -53,7 +60,12 @@ class Ownership:
 
     def _drop_all(self) -> None:
         self.slots = bytearray(SLOTS)
+        self.floors = [NOBODYS] * SLOTS
         self._required = 0
+
+    def is_mine(self, slot: int) -> bool:
+        """Whether the map names this node its owner, served or settling."""
+        return self.slots[slot] != SlotState.NOT_MINE
 
     def use_map(self, new: TierMap, now: float) -> bool:
         """Take a newer map; True if the set of slots that are mine may have changed."""
@@ -99,13 +111,16 @@ class Ownership:
 
     def _assign(self, serving: frozenset[str], ring_version: int) -> None:
         assert self._ring is not None
-        node, slots, gained = self._node, self.slots, self.gained
+        node, slots, gained, floors = self._node, self.slots, self.gained, self.floors
         for slot, owner in enumerate(self._ring.owners(serving)):
             if owner != node:
                 slots[slot] = SlotState.NOT_MINE
+                floors[slot] = NOBODYS
             elif slots[slot] == SlotState.NOT_MINE:
                 slots[slot] = SlotState.SETTLING
                 gained[slot] = ring_version
+                floors[slot] = ring_version if self._had[slot] else 0
+                self._had[slot] = True
                 self._required = self.newest_gain = ring_version
 
     def confirm(self, node: str, incarnation: str, version: int, now: float) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from tiercluster.cluster.ring import slot_of
+
 from .coldqueue import Job, Outcome
 from .entry import COLD, NEVER, OVERHEAD_BYTES, PACKED, Entry
 from .failures import Failure
@@ -16,20 +20,20 @@ class Restart:
         self._holdings = holdings
         self._moves = moves
 
-    def adopt(self, rows: tuple[ColdRow, ...], now: float) -> None:
-        """The rows become entries, but for those that have expired, were kept for others, or whose
-        key was written since the start."""
+    def adopt(self, rows: tuple[ColdRow, ...], is_mine: Callable[[int], bool], now: float) -> None:
+        """The rows become entries, but for those that have expired, were kept for others, whose
+        slot another node has now, or whose key was written since the start."""
         for row in rows:
-            self._adopt_one(row, now)
+            self._adopt_one(row, is_mine(slot_of(row.key)), now)
         self._moves.trim_cold()
 
-    def _adopt_one(self, row: ColdRow, now: float) -> None:
+    def _adopt_one(self, row: ColdRow, is_mine: bool, now: float) -> None:
         holdings = self._holdings
         expires = NEVER
         if row.expires_wall is not None:
             expires = row.expires_wall - self._moves.wall_offset
         is_known = holdings.directory.get(row.key) is not None
-        if row.key.startswith(MARK) or expires <= now or is_known:
+        if row.key.startswith(MARK) or expires <= now or is_known or not is_mine:
             holdings.queue.doom(row.key, row.version)
             return
         directory = holdings.directory

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import logging
 import os
 import signal
@@ -10,7 +11,6 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,7 +24,6 @@ from tiercluster.tiermap import (
     decode_state,
     encode_state,
 )
-from tiercluster.tiermap.guard import Guard
 from tiercluster.tiermap.raft import Machine, RaftKeys, Replica, ReplicaEvent, ReplicaSettings
 
 from .cold_worker import INBOX_LIMIT, ColdWorker
@@ -38,6 +37,9 @@ from .server import ShardWorker
 from .settings import NodeSettings
 from .sockets import own_curve
 
+# A full collection walks every entry of the directory, which would stop the heartbeats; entries
+# are in no cycles, and what is (tracebacks) dies young.
+GC_THRESHOLDS = (5_000, 10, 1_000_000)
 SWITCH_INTERVAL_S = 1e-4  # measured: docs/decisions/0005-threads.md
 
 
@@ -54,20 +56,20 @@ class Consensus(Protocol):
     def stop(self, timeout_s: float = 2.0) -> None: ...
 
 
-def _apply_frame(guard: Guard, state: MapState, frame: bytes) -> MapState:
+def _apply_frame(state: MapState, frame: bytes) -> MapState:
     """What does not decode changes nothing, on every member alike."""
     try:
         command = decode_command(frame)
     except ValueError:
         return state
-    return apply(state, command, guard)
+    return apply(state, command)
 
 
-def machine(settings: NodeSettings) -> Machine[MapState]:
-    """The tier map as the consensus sees it."""
+def machine() -> Machine[MapState]:
+    """The tier map as the consensus sees it: the same in every node, whatever its settings."""
     return Machine(
         initial=MapState(),
-        apply=partial(_apply_frame, Guard(settings.max_unavailable)),
+        apply=_apply_frame,
         encode=encode_state,
         decode=decode_state,
         digest=lambda state: state.map.digest,
@@ -144,7 +146,7 @@ class Node:
             cluster=settings.cluster,
             keys=_raft_keys(settings, keys),
         )
-        return Replica(raft, machine(settings), deliver)
+        return Replica(raft, machine(), deliver)
 
     def start(self) -> None:
         """StartError if the client port is not to be had."""
@@ -187,6 +189,8 @@ def run_node(settings: NodeSettings, announce: Callable[[str], None]) -> int:
     """Run one node until SIGTERM or SIGINT; 0 after a clean stop, 1 if a worker failed. Calls
     ``announce`` with the node's id once it serves. StartError if it cannot start."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     _log_to_stderr()
     node = Node(settings, lambda: announce(settings.id))
     _stop_on_signals(node)

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tiercluster.cluster.wire import (
     Ack,
@@ -195,11 +195,13 @@ class Shard:
 
     # --- start and stop -------------------------------------------------------------------------
 
-    def adopt_cold(self, rows: tuple[ColdRow, ...], now: float, wall: float) -> None:
-        """Take over what a clean stop left in cold; the map has kept its generation. ``wall`` is
-        the wall clock at ``now``."""
+    def adopt_cold(
+        self, rows: tuple[ColdRow, ...], is_mine: Callable[[int], bool], now: float, wall: float
+    ) -> None:
+        """Take over what a clean stop left in cold, of the slots that are this node's; the map has
+        kept its generation. ``wall`` is the wall clock at ``now``."""
         self.use_wall(wall - now)
-        self._restart.adopt(rows, now)
+        self._restart.adopt(rows, is_mine, now)
 
     def wipe_cold(self, now: float) -> None:
         """Empty the store: what it holds is not to be trusted."""

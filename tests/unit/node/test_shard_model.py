@@ -322,7 +322,7 @@ class ShardAgainstHistories(RuleBasedStateMachine):
         world.shard = Shard(node_settings(cold=2 * MiB), "boot-2")
         world.cold.closed = False
         world.shard.use_map(MapState(world.map), world.now)
-        world.shard.adopt_cold(rows, world.now, world.now + 1_000_000.0)
+        world.shard.adopt_cold(rows, lambda _: True, world.now, world.now + 1_000_000.0)
         self.get(list(range(KEYS)))
         world.tick(0.3, 3)
         self.settle_answers()

@@ -31,7 +31,7 @@ def restarted(world: World) -> World:
     world.shard = Shard(node_settings(), "boot-2")
     world.cold.closed = False
     world.shard.use_map(MapState(world.map), world.now)
-    world.shard.adopt_cold(rows, world.now, world.now + 1_000_000.0)
+    world.shard.adopt_cold(rows, lambda _: True, world.now, world.now + 1_000_000.0)
     return world
 
 
