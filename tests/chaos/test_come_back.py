@@ -152,8 +152,13 @@ KEYS, VALUE_BYTES = 3000, 2000  # 6 MB on a node whose memory tiers hold two
 def tier_rounds(tmp_path: Path, away: str, rounds: int) -> None:
     oracle = Oracle()
     small = {"hot": "1MiB", "warm": "1MiB"}
+    # else the hold-down doubles with each round, and latches the tier after ten: as it should
+    patient = {
+        "TIERCLUSTER_RECOVERY_HOLD_DOWN_MAX_S": "2",
+        "TIERCLUSTER_RECOVERY_LATCH_RELAPSES": "1000",
+    }
     with (
-        ClusterUnderTest(tmp_path, sizes=small) as cluster,
+        ClusterUnderTest(tmp_path, sizes=small, env=patient) as cluster,
         Client(cluster.addresses, on_error="miss") as client,
     ):
         keys = owned_by(client, VICTIM, KEYS)

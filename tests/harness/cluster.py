@@ -46,6 +46,8 @@ class CliResult:
 
     @property
     def json(self) -> Any:
+        """The document; AssertionError with the command's words if it printed none."""
+        assert self.out, f"exit {self.code}: {self.err}"
         return json.loads(self.out)
 
     @property

@@ -14,7 +14,6 @@ from tiercluster.tiermap import (
     Command,
     Drain,
     Drained,
-    Guard,
     Health,
     MapState,
     NodeJoined,
@@ -32,7 +31,6 @@ from tiercluster.tiermap import (
     apply,
 )
 
-GUARD = Guard()
 NODES = ("n1", "n2", "n3", "n4")
 # Most commands are aimed: incarnations and generations are those of the map when the command comes
 # (see `history`). The others have them from small sets, and mostly miss.
@@ -43,6 +41,7 @@ refs = st.builds(TierRef, nodes, st.sampled_from(TIERS))
 tiers = st.lists(st.sampled_from(TIERS), max_size=3).map(tuple)
 evidences = st.sampled_from([(), (("failures", 5),), (("rate", 0.5), ("kind", "EIO"))])
 flags = st.booleans()
+shares = st.sampled_from([0.0, 1 / 3, 0.5, 1.0])
 envelope = {
     "id": st.just("-"),  # numbered by `numbered`
     "by": st.sampled_from([*NODES, "op"]),
@@ -59,6 +58,7 @@ COMMANDS: tuple[st.SearchStrategy[Command], ...] = (
         expected=incarnations,
         incarnation=st.sampled_from(["i1", "i2", "i3"]),
         keep_cold=flags,
+        max_unavailable=shares,
     ),
     st.builds(NodeStopped, **envelope, node=nodes, incarnation=incarnations.filter(bool)),
     st.builds(
@@ -106,7 +106,7 @@ def history(state: MapState, plan: Plan) -> list[Command]:
     for i, (command, is_aimed) in enumerate(plan):
         command = replace(command, id=f"c{i}")
         commands.append(aimed(state.map, command) if is_aimed else command)
-        state = apply(state, commands[-1], GUARD)
+        state = apply(state, commands[-1])
     return commands
 
 
@@ -158,19 +158,18 @@ def generation_of(tier_map: TierMap, ref: TierRef) -> int:
     return record.generation if record else 1
 
 
-def started(count: int = 3) -> MapState:
-    """A cluster in which the first ``count`` nodes have joined."""
-    joins = [
-        NodeJoined(id=f"j{n}", by=n, node=n, cluster="c", address="a:1", incarnation="i1")
-        for n in NODES[:count]
-    ]
-    return applied(MapState(), joins)
+def started(count: int = 3, share: float = 1 / 3) -> MapState:
+    """A cluster in which the first ``count`` nodes have joined, its guard's limit ``share``."""
+    base = NodeJoined(id="", by="", node="", cluster="c", address="a:1", incarnation="i1")
+    joins = [replace(base, id=f"j{n}", by=n, node=n) for n in NODES[:count]]
+    founding = [replace(join, max_unavailable=share) for join in joins[:1]]
+    return applied(MapState(), [*founding, *joins[1:]])
 
 
 def applied(state: MapState, commands: Iterable[Command]) -> MapState:
     for command in commands:
-        state = apply(state, command, GUARD)
+        state = apply(state, command)
     return state
 
 
-STARTS = st.sampled_from([0, 1, 2, 3, 3, 4, 4]).map(started)
+STARTS = st.builds(started, st.sampled_from([0, 1, 2, 3, 3, 4, 4]), shares)

@@ -12,6 +12,7 @@ from tiercluster.tiermap import (
     Event,
     MapState,
     Member,
+    NodeJoined,
     Outcome,
     OutcomeCode,
     Tier,
@@ -33,6 +34,9 @@ from tiercluster.tiermap import (
 from tiercluster.tiermap.limits import MAX_COUNT
 
 FACTS = (("failures", 5), ("rate", 0.5), ("path", "/data"))
+JOIN = NodeJoined(
+    id="j", by="n1", node="n1", cluster="c", address="a:1", incarnation="i", max_unavailable=0.3
+)
 COMMAND = TierFailed(
     id="c", by="n1", ref=TierRef("n1", Tier.COLD), generation=3, reason="EIO", evidence=FACTS
 )
@@ -41,6 +45,7 @@ EVENT = Event(7, 1.5, "n1/cold", "UP", "DOWN", "n1", "EIO", FACTS)
 STATE = MapState(MAP, (EVENT,), (Outcome("c", OutcomeCode.DONE, "done", 7),))
 FRAMES = (
     encode_command(COMMAND),
+    encode_command(JOIN),
     encode_map(MAP),
     encode_state(STATE),
     encode_event(EVENT),
@@ -94,7 +99,7 @@ KINDS = ("barrier", "drain", "node_joined", "tier_failed", "restore", "map", "st
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.sampled_from(KINDS), st.lists(plain, max_size=11))
+@given(st.sampled_from(KINDS), st.lists(plain, max_size=13))
 def test_frames_with_any_fields(kind: str, fields: list[object]) -> None:
     decode_all(cbor2.dumps([1, kind, *fields]))
 

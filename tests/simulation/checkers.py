@@ -23,10 +23,10 @@ from tiercluster.tiermap import (
     Health,
     MapState,
     Member,
+    NodeJoined,
     NodeState,
     Restore,
     Tier,
-
     TierMap,
     TierRecovered,
     TierRef,
@@ -79,10 +79,21 @@ class Checkers:
             was = old.record(ref)
             if was is None:
                 continue
-            if record.generation < was.generation:
-                raise Violation("generations grow", f"{ref} {was.generation} {record.generation}")
+            if record.generation < was.generation + self._must_bump(ref, command):
+                text = f"{ref} {was.generation} {record.generation} by {_brief(command)}"
+                raise Violation("generations grow", text)
             if record.health is Health.UP and was.health is not Health.UP:
                 self._judge_return(ref, command)
+
+    def _must_bump(self, ref: TierRef, command: Command) -> int:
+        """Whether this command, which has taken effect, hides what the tier held: 1 or 0."""
+        match command:
+            case TierRecovered(ref=about, keep=keep):
+                return int(about == ref and not keep)
+            case NodeJoined(node=node):
+                return int(node == ref.node and ref.tier is not Tier.COLD)
+            case _:
+                return 0
 
     def _judge_return(self, ref: TierRef, command: Command) -> None:
         since = self._out_since.pop(ref, None)

@@ -17,7 +17,6 @@ from typing import Protocol
 from tiercluster.tiermap import (
     Barrier,
     Command,
-    Guard,
     MapState,
     apply,
     decode_command,
@@ -67,11 +66,10 @@ class Seat:
 class Consensus:
     """``committed`` is called with each new state, at the moment of its commit."""
 
-    def __init__(self, loop: Loop, network: Network, guard: Guard,
+    def __init__(self, loop: Loop, network: Network,
                  committed: Callable[[Command, MapState], None]) -> None:  # fmt: skip
         self._loop = loop
         self._network = network
-        self._guard = guard
         self._committed = committed
         self.seats: dict[str, Seat] = {}
         self.log: list[Command] = []
@@ -199,7 +197,7 @@ class Consensus:
         if self.leader is None or not self.has_majority(self.leader):
             return
         before = self.state
-        after = apply(before, command, self._guard)
+        after = apply(before, command)
         self.log.append(command)
         self.states.append(after)
         self._committed(command, after)

@@ -102,7 +102,7 @@ class Connection:
 
     def _try(self) -> None:
         if self.is_closed or self.wire is not None:
-            return
+            return None
         network, server = self._network, self._network.servers.get(self.address)
         if not self.host.is_running or self.host.boot != self.boot:
             return network.loop.after(0.1, self._try)
@@ -116,7 +116,7 @@ class Connection:
     def _connected(self, boot: int) -> None:
         server = self._network.servers.get(self.address)
         if self.is_closed or self.wire is not None:
-            return
+            return None
         if server is None or server.boot != boot or not self._network.is_free(self.host, server):
             return self._failed(CONNECT_TIMEOUT_S)
         if not server.is_running or not self.host.is_running:

@@ -64,6 +64,21 @@ def plan_of(seed: int) -> Plan:
     )
 
 
+def rough_plan(seed: int) -> Plan:
+    """A world in which much goes wrong and everybody wants the same few keys."""
+    return replace(
+        plan_of(seed),
+        nodes=3,
+        clients=3,
+        keys=tuple(wire_key(b"", b"k%d" % i) for i in range(6)),
+        on_quorum_loss="fence",
+        rough_s=8.0,
+        fault_every_s=0.3,
+        call_every_s=0.03,
+        uses_wire=False,
+    )
+
+
 def settings_of(plan: Plan, name: str) -> NodeSettings:
     """The settings of one node of this world."""
     others = tuple((n, f"raft:{n}") for n in plan.names if n != name)

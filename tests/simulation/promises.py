@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 
-UNKNOWN_S = 0.5  # a write may be applied so long after its deadline: it was taken just before, and
+UNKNOWN_S = 0.35  # a write may be applied so long after its deadline: it was taken just before, and
 # waited for the cold tier
 TTL_SLACK_S = 0.25  # delays, and wall clocks that a restart goes by
 FIRST = 1  # what INCR starts a counter at
@@ -40,7 +40,7 @@ class Call:
     ended: float = INF
     outcome: str = "open"  # ok, unknown
     is_weak: bool = False  # a node in a minority answered
-    version: int = 0  # read or stored; 0: a miss, or not stored
+    version: int = 0  # read or stored; 0: a miss, or not stored, or not asked for
     read: bytes | None = None
     number: int = 0  # of a counter
     node: str = ""
@@ -131,7 +131,7 @@ class Promises:
         known = key.before(call.began)
         if known:
             version, newer = key.newest_version[known - 1]
-            if call.version < version:
+            if 0 < call.version < version:
                 raise Violation("stale read", f"{call}\n  but before it  {newer}")
         self._judge_value(key, call)
         write = key.writes.get(call.read)
@@ -146,7 +146,7 @@ class Promises:
 
     def _judge_value(self, key: _Key, call: Call) -> None:
         assert call.read is not None
-        same = key.values.setdefault(call.version, call.read)
+        same = key.values.setdefault(call.version, call.read) if call.version else call.read
         if same != call.read:
             raise Violation("one version, two values", f"{call}\n  and {same!r}")
         if call.read not in key.writes and not call.read.isdigit():

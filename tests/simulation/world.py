@@ -15,7 +15,7 @@ import tiercluster.cluster.ring
 import tiercluster.cluster.session
 from tiercluster.cluster.plan import GetOp, StoreOp
 from tiercluster.cluster.wire import Mode
-from tiercluster.tiermap import Guard, NodeState, TierState
+from tiercluster.tiermap import NodeState, TierState
 
 from .checkers import Call, Checkers, Violation
 from .client_model import SimClient
@@ -69,7 +69,7 @@ class World:
     def _make(self) -> None:
         self.network = Network(self.loop)
         self.checkers = Checkers(self.loop, self.plan.keys, RECOVERY)
-        self.consensus = Consensus(self.loop, self.network, Guard(), self.checkers.committed)
+        self.consensus = Consensus(self.loop, self.network, self.checkers.committed)
         self.nodes = [self._node(name) for name in self.plan.names]
         self.checkers.nodes = self.nodes
         self.clients = [self._client(i) for i in range(self.plan.clients)]

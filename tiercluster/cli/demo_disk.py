@@ -91,9 +91,9 @@ class MemoryDisk:
 
 
 class Injected:
-    """``inject`` and ``clear`` reach the fault hook of the node."""
+    """``inject`` and ``clear`` reach the fault hook of the node: where no mounts are allowed."""
 
-    how = "I/O errors were injected into the tier's own I/O path (no mounts are allowed here)"
+    how = "I/O errors are injected into the tier's own I/O path"
 
     def __init__(self, inject: Callable[[], None], clear: Callable[[], None]) -> None:
         self.break_, self.heal = inject, clear

@@ -86,6 +86,7 @@ class Membership:
             expected=expected,
             incarnation=self.incarnation,
             keep_cold=self._keeps_cold(me, cold),
+            max_unavailable=settings.max_unavailable,
         )
         return Desire(SUBJECT, ("join", self.incarnation, expected), command)
 

@@ -14,7 +14,6 @@ from enum import IntEnum
 from tiercluster.cluster.ring import SLOTS, Ring, ring_of
 from tiercluster.tiermap import Member, NodeState, TierMap
 
-
 NOBODYS = 1 << 40  # a floor above every ring version: not ours, so nothing we hold of it is visible
 
 

@@ -41,6 +41,7 @@ from .guard import Guard
 from .limits import MAX_EVENTS, MAX_MEMBERS, MAX_OUTCOMES, brief, evidence
 from .machine import apply, outcome_of
 from .types import (
+    DEFAULT_MAX_UNAVAILABLE,
     TIERS,
     Admin,
     Event,
@@ -60,6 +61,7 @@ from .types import (
 
 __all__ = [
     "CODEC_VERSION",
+    "DEFAULT_MAX_UNAVAILABLE",
     "MAX_COMMAND_BYTES",
     "MAX_EVENTS",
     "MAX_MEMBERS",

@@ -14,7 +14,20 @@ from typing import Any, Final
 from . import cbor, commands
 from .commands import Command
 from .delta import MapDelta
-from .forms import COUNT, EVIDENCE, FLAG, NODE_ID, NUMBER, WEIGHT, Form, many, record, text, word
+from .forms import (
+    COUNT,
+    EVIDENCE,
+    FLAG,
+    NODE_ID,
+    NUMBER,
+    SHARE,
+    WEIGHT,
+    Form,
+    many,
+    record,
+    text,
+    word,
+)
 from .limits import (
     MAX_ADDRESS_BYTES,
     MAX_EVENTS,
@@ -67,6 +80,7 @@ _COMMAND_FORMS: dict[str, Form[Any]] = _ENVELOPE | {
     "incarnation": _ID,
     "by_incarnation": _NAME,
     "keep_cold": FLAG,
+    "max_unavailable": SHARE,
     "force": FLAG,
     "keep": FLAG,
     "ref": _REF,
@@ -128,6 +142,7 @@ _HEAD: dict[str, Form[Any]] = {
     "version": COUNT,
     "ring_version": COUNT,
     "digest": _NAME,
+    "max_unavailable": SHARE,
 }
 _MAP = record(TierMap, _HEAD | {"members": many(_MEMBER, MAX_MEMBERS)})
 _DELTA = record(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .types import Evidence, Tier, TierRef
+from .types import DEFAULT_MAX_UNAVAILABLE, Evidence, Tier, TierRef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,7 @@ class NodeJoined(Envelope):
     expected: str = ""
     incarnation: str
     keep_cold: bool = False
+    max_unavailable: float = DEFAULT_MAX_UNAVAILABLE  # becomes the cluster's if it is the first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ class MapDelta:
     version: int
     ring_version: int
     digest: str
+    max_unavailable: float
     changed: tuple[Member, ...] = ()  # new or different, sorted by id
     gone: tuple[str, ...] = ()
 
@@ -32,6 +33,7 @@ def diff(old: TierMap, new: TierMap) -> MapDelta:
         version=new.version,
         ring_version=new.ring_version,
         digest=new.digest,
+        max_unavailable=new.max_unavailable,
         changed=tuple(m for m in new.members if before.get(m.id) != m),
         gone=tuple(m.id for m in old.members if m.id not in after),
     )
@@ -54,4 +56,5 @@ def patch(old: TierMap, delta: MapDelta) -> TierMap:
         ring_version=delta.ring_version,
         members=tuple(members[node] for node in sorted(members)),
         digest=delta.digest,
+        max_unavailable=delta.max_unavailable,
     )

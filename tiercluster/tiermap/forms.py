@@ -87,11 +87,19 @@ def _check_weight(value: Any) -> float:
     return number
 
 
+def _check_share(value: Any) -> float:
+    number = _check_number(value)
+    if not 0 <= number <= 1:
+        raise ValueError(f"share {number}; 0 to 1")
+    return number
+
+
 NODE_ID = same(_check_node_id)
 FLAG = same(_check_flag)
 COUNT = same(_check_count)
 NUMBER = same(_check_number)
 WEIGHT = same(_check_weight)
+SHARE = same(_check_share)
 
 
 def word(enum: type[E]) -> Form[E]:

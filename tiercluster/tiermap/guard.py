@@ -1,7 +1,7 @@
 """The guard: refuses a change that would take too many tiers of one class out of service.
 
-It stands inside the state machine, so every member must be given the same one: members with
-different guards would disagree about the map (their digests tell).
+It stands inside the state machine, so its limit is the map's and nobody's own: members with
+different guards would disagree about the map.
 
 Rules, for each class (hot, warm, cold) in which the change makes a tier unavailable that was not.
 A tier is unavailable when its node or itself is not usable; LEFT members do not count.
@@ -19,7 +19,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .types import TIERS, Member, NodeState, Tier, TierMap
+from .types import DEFAULT_MAX_UNAVAILABLE, TIERS, Member, NodeState, Tier, TierMap
 
 _ROUNDING = 1e-9  # makes a third of three one, whatever the setting's last digit
 
@@ -28,11 +28,16 @@ _ROUNDING = 1e-9  # makes a third of three one, whatever the setting's last digi
 class Guard:
     """``max_unavailable``: share of the tiers of a class, 0 to 1; one may always be out."""
 
-    max_unavailable: float = 1 / 3
+    max_unavailable: float = DEFAULT_MAX_UNAVAILABLE
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_unavailable <= 1:
             raise ValueError(f"max_unavailable is {self.max_unavailable}; 0 to 1")
+
+    @classmethod
+    def of(cls, tier_map: TierMap) -> Guard:
+        """The guard that the cluster of this map has agreed on."""
+        return cls(tier_map.max_unavailable)
 
     def allowed_out(self, members: int) -> int:
         """How many tiers of a class may be out in a cluster of so many members."""

@@ -1,8 +1,8 @@
 """The state machine of the tier map: a state and a command give the next state, and nothing else.
 
 Pure and total: no clock, no I/O, no randomness, and no decodable command makes it raise. Every
-member applies the same commands in the same order with the same guard and so holds the same map;
-``digest``, a chain over the effective commands, proves it.
+member applies the same commands in the same order, nothing of its own settings comes in, and so
+all hold the same map; ``digest``, a chain over the effective commands, proves it.
 
 A command is first judged (`node_steps`, `tier_steps`), which gives the map as it should be. Then
 the change is committed: version and digest move on, what differs is stamped with version and
@@ -33,7 +33,6 @@ from .commands import (
     TierRecovered,
     TierRecovering,
 )
-from .guard import Guard
 from .limits import MAX_EVENTS, MAX_OUTCOMES, brief
 from .types import (
     Event,
@@ -50,15 +49,14 @@ from .types import (
 from .verdict import Verdict
 
 DIGEST_CHARS = 32
-_DEFAULT_GUARD = Guard()
 
 
-def apply(state: MapState, command: Command, guard: Guard = _DEFAULT_GUARD) -> MapState:
+def apply(state: MapState, command: Command) -> MapState:
     """The state after ``command``: the same one if its id is among the outcomes already; otherwise
     one outcome more and, if the command takes effect, the map one version on with its events."""
     if any(outcome.command_id == command.id for outcome in state.outcomes):
         return state
-    verdict = _judge(state.map, command, guard)
+    verdict = _judge(state.map, command)
     after = _committed(state.map, verdict, command)
     events = tuple(_events(state.map, after, command))
     changes = brief(", ".join(f"{e.ref} {e.to_state}" for e in events))
@@ -76,7 +74,7 @@ def outcome_of(state: MapState, command_id: str) -> Outcome | None:
     return next((o for o in reversed(state.outcomes) if o.command_id == command_id), None)
 
 
-def _judge(tier_map: TierMap, command: Command, guard: Guard) -> Verdict:
+def _judge(tier_map: TierMap, command: Command) -> Verdict:
     match command:
         case NodeJoined():
             return node_steps.node_joined(tier_map, command)
@@ -89,13 +87,13 @@ def _judge(tier_map: TierMap, command: Command, guard: Guard) -> Verdict:
         case RemoveNode():
             return node_steps.remove_node(tier_map, command)
         case TierFailed():
-            return tier_steps.tier_failed(tier_map, command, guard)
+            return tier_steps.tier_failed(tier_map, command)
         case TierRecovering():
             return tier_steps.tier_recovering(tier_map, command)
         case TierRecovered():
             return tier_steps.tier_recovered(tier_map, command)
         case Drain():
-            return tier_steps.drain(tier_map, command, guard)
+            return tier_steps.drain(tier_map, command)
         case Drained():
             return tier_steps.drained(tier_map, command)
         case Restore():
@@ -120,6 +118,7 @@ def _committed(before: TierMap, verdict: Verdict, command: Command) -> TierMap:
         ring_version=version if is_new_ring else before.ring_version,
         members=members,
         digest=_digest(before.digest, command, version),
+        max_unavailable=settled.max_unavailable,
     )
 
 

@@ -43,9 +43,29 @@ def _join_first(tier_map: TierMap, command: NodeJoined) -> Verdict:
 
 
 def _join(tier_map: TierMap, member: Member, command: NodeJoined) -> Verdict:
+    if not tier_map.cluster and not tier_map.members:
+        founded = replace(tier_map, max_unavailable=command.max_unavailable)
+        return done(_with_joined(founded, member, command))
+    unused = _unused_limit(tier_map, command)
+    if not unused:
+        return done(_with_joined(tier_map, member, command))
+    told = replace(member, reason=f"{member.reason}; {unused}")
+    return done(_with_joined(tier_map, told, command), told.reason)
+
+
+def _with_joined(tier_map: TierMap, member: Member, command: NodeJoined) -> TierMap:
     # What an earlier incarnation reported about others is not what this one sees.
     after = _without_reports_of({member.id}, with_member(tier_map, member))
-    return done(replace(after, cluster=tier_map.cluster or command.cluster))
+    return replace(after, cluster=tier_map.cluster or command.cluster)
+
+
+def _unused_limit(tier_map: TierMap, command: NodeJoined) -> str:
+    """What a node is told whose max_unavailable is not the cluster's; empty if it is."""
+    # What prints the same is the same: a third is written with more digits or fewer.
+    agreed, offered = f"{tier_map.max_unavailable:g}", f"{command.max_unavailable:g}"
+    if agreed == offered:
+        return ""
+    return f"the cluster's max_unavailable is {agreed}; this node's {offered} is not used"
 
 
 def _make_room(tier_map: TierMap) -> TierMap:

@@ -24,14 +24,14 @@ from .verdict import (
 _Reported = TierFailed | TierRecovering | TierRecovered
 
 
-def tier_failed(tier_map: TierMap, command: TierFailed, guard: Guard) -> Verdict:
+def tier_failed(tier_map: TierMap, command: TierFailed) -> Verdict:
     record = _current(tier_map, command)
     if isinstance(record, Verdict):
         return record
     if record.health is Health.DOWN:
         return noop(f"{command.ref} is DOWN already")
     after = with_record(tier_map, command.ref, _failed(record, command))
-    refusal = guard.refusal(tier_map, after)
+    refusal = Guard.of(tier_map).refusal(tier_map, after)
     if not refusal:
         return done(after)
     reason = brief(f"refused by the guard: {refusal}")
@@ -106,7 +106,7 @@ def _current(tier_map: TierMap, command: _Reported) -> TierRecord | Verdict:
     return record
 
 
-def drain(tier_map: TierMap, command: Drain, guard: Guard) -> Verdict:
+def drain(tier_map: TierMap, command: Drain) -> Verdict:
     member = _present(tier_map, command.node)
     if isinstance(member, Verdict):
         return member
@@ -114,6 +114,7 @@ def drain(tier_map: TierMap, command: Drain, guard: Guard) -> Verdict:
     if changed == member:
         return noop(f"{_named(command.node, command.tiers)} drained or draining already")
     after = with_member(tier_map, changed)
+    guard = Guard.of(tier_map)
     refusal = "" if command.force else guard.refusal(tier_map, after, is_wish=True)
     return refused(brief(f"refused by the guard: {refusal}")) if refusal else done(after)
 

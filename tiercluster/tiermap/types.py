@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 Evidence = tuple[tuple[str, str | int | float], ...]
+DEFAULT_MAX_UNAVAILABLE = 1 / 3
 
 
 class Tier(StrEnum):
@@ -145,13 +146,15 @@ class Member:
 @dataclass(frozen=True, slots=True)
 class TierMap:
     """The whole agreement at one version. ``ring_version`` is the last version that changed who
-    may own keys (the serving members, their weights or incarnations)."""
+    may own keys (the serving members, their weights or incarnations). ``max_unavailable`` is the
+    guard's, from the first node that joined: in here it cannot differ between members."""
 
     cluster: str = ""
     version: int = 0
     ring_version: int = 0
     members: tuple[Member, ...] = ()  # sorted by id
     digest: str = ""  # chain over all effective commands, hex
+    max_unavailable: float = DEFAULT_MAX_UNAVAILABLE  # share of the tiers of a class, 0 to 1
 
     def member(self, node: str) -> Member | None:
         return next((m for m in self.members if m.id == node), None)

@@ -17,8 +17,9 @@ class Verdict:
     after: TierMap | None = None
 
 
-def done(after: TierMap) -> Verdict:
-    return Verdict(OutcomeCode.DONE, after=after)
+def done(after: TierMap, reason: str = "") -> Verdict:
+    """``reason``: only what the changes do not say by themselves."""
+    return Verdict(OutcomeCode.DONE, reason, after)
 
 
 def noop(reason: str) -> Verdict:

@@ -29,8 +29,13 @@ def test_a_delta_carries_what_changed_and_who_is_gone() -> None:
     assert patch(OLD, delta) == NEW
 
 
+def test_a_delta_from_the_empty_map_brings_the_limit_of_the_guard() -> None:
+    new = replace(NEW, max_unavailable=0.5)
+    assert patch(TierMap(), diff(TierMap(), new)) == new
+
+
 def test_nothing_changed_is_an_empty_delta() -> None:
-    assert diff(OLD, OLD) == MapDelta(4, "dd", "c", 4, 2, "dd")
+    assert diff(OLD, OLD) == MapDelta(4, "dd", "c", 4, 2, "dd", 1 / 3)
     assert patch(OLD, diff(OLD, OLD)) == OLD
 
 

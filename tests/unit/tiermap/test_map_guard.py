@@ -121,5 +121,9 @@ def test_a_share_is_between_0_and_1(share: float) -> None:
         Guard(max_unavailable=share)
 
 
+def test_the_guard_of_a_map_has_its_limit() -> None:
+    assert Guard.of(TierMap(max_unavailable=0.7)) == Guard(0.7)
+
+
 def test_a_share_of_one_allows_everything() -> None:
     assert Guard(max_unavailable=1.0).refusal(nodes(3, 0), nodes(3, 3)) == ""

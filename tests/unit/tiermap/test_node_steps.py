@@ -139,6 +139,33 @@ def test_the_first_to_join_names_the_cluster() -> None:
     )
 
 
+def test_the_first_to_join_sets_the_limit_of_the_guard() -> None:
+    after = apply(MapState(), joined(expected="", max_unavailable=0.25))
+    assert after.map.max_unavailable == 0.25
+    assert after.outcomes[-1].reason == "n1 UP"
+
+
+@pytest.mark.parametrize("cluster", ["c", ""])
+def test_who_joins_later_with_another_limit_is_told_and_changes_nothing(cluster: str) -> None:
+    first = joined(expected="", cluster=cluster, max_unavailable=0.25)
+    second = joined(id="d", node="n2", expected="", cluster=cluster, max_unavailable=0.5)
+    after = apply(apply(MapState(), first), second)
+    told = "joined; the cluster's max_unavailable is 0.25; this node's 0.5 is not used"
+    outcome, event = after.outcomes[-1], after.events[-1]
+    assert after.map.max_unavailable == 0.25
+    assert (outcome.code, outcome.reason) == (OutcomeCode.DONE, told)
+    assert (event.ref, event.reason) == ("n2", told)
+    back = joined(id="e", expected="j", cluster=cluster, incarnation="k", max_unavailable=1.0)
+    after = apply(after, back)
+    assert after.map.max_unavailable == 0.25
+    assert after.outcomes[-1].reason.startswith("restarted; the cluster's max_unavailable is 0.25")
+
+
+def test_a_node_that_writes_the_same_limit_with_other_digits_is_told_nothing() -> None:
+    after = apply(world(n1()), joined(max_unavailable=0.33333333))
+    assert (after.map.max_unavailable, after.outcomes[-1].reason) == (1 / 3, "n1 UP")
+
+
 def test_members_stand_in_the_order_of_their_ids() -> None:
     state = apply(world(n1()), joined(node="n10", expected=""))
     assert [m.id for m in state.map.members] == ["n1", "n10", "n2", "n3", "n4", "n5", "n9"]

@@ -12,7 +12,6 @@ from tiercluster.tiermap import (
     Command,
     Drain,
     Drained,
-    Guard,
     Health,
     MapState,
     Member,
@@ -237,9 +236,16 @@ def test_a_drain_past_the_guard_is_refused_unless_forced() -> None:
     assert all(t.admin is Admin.DRAINING for t in forced.map.members[1].tiers)
 
 
-def test_the_guard_that_is_given_decides() -> None:
-    lenient = apply(world(tier_in("DOWN/IN")), failure_of_n2("a"), Guard(max_unavailable=0.7))
-    assert lenient.outcomes[-1].code is OutcomeCode.DONE
+@pytest.mark.parametrize(
+    ("share", "code"), [(0.3, OutcomeCode.REFUSED), (0.7, OutcomeCode.DONE)]
+)
+def test_the_share_in_the_map_decides(share: float, code: OutcomeCode) -> None:
+    before = world(tier_in("DOWN/IN"))
+    before = replace(before, map=replace(before.map, max_unavailable=share))
+    for command in (failure_of_n2("a"), Drain(id="d", by="op", node="n2", tiers=(Tier.COLD,))):
+        after = apply(before, command)
+        assert after.outcomes[-1].code is code
+        assert after.map.max_unavailable == share
 
 
 def failure_of_n2(command_id: str) -> TierFailed:
