@@ -36,6 +36,7 @@ class Ownership:
         self._map = TierMap()
         self._ring: Ring | None = None
         self._confirmed: dict[str, tuple[str, int]] = {}
+        self._ahead: dict[str, tuple[str, int]] = {}  # confirmed maps that are newer than ours
         self._required = 0  # the ring version that every other UP member must have applied
         self._not_before = 0.0
         self._fencing = False
@@ -69,13 +70,15 @@ class Ownership:
     def use_map(self, new: TierMap, now: float) -> bool:
         """Take a newer map; True if the set of slots that are mine may have changed."""
         old, self._map = self._map, new
+        self._catch_up_with_peers()
         if self._may_be_leased(old, new):
             self._fencing = True
         self._up_since = max((m.since_version for m in new.members), default=0)
-        if new.ring_version == old.ring_version and self._ring is not None:
-            return False
-        self._ring = ring_of(new, self._ring)
         me = new.member(self._node)
+        if new.ring_version == old.ring_version and self._ring is not None:
+            self._settle(now)
+            return self._joined_without_serving(me)
+        self._ring = ring_of(new, self._ring)
         if me is None or me.incarnation.partition("#")[0] != self._token:
             self._drop_all()
             return True
@@ -86,6 +89,17 @@ class Ownership:
             return True
         self._assign(_serving(new), new.ring_version)
         self._settle(now)
+        return True
+
+    def _joined_without_serving(self, me: Member | None) -> bool:
+        """Whether this is a new stint of ours that changed no ring: none of its tiers is readable.
+        It takes part all the same, and pings under its new name."""
+        if me is None or me.incarnation.partition("#")[0] != self._token:
+            return False
+        if me.incarnation == self.incarnation:
+            return False
+        self.incarnation = me.incarnation
+        self._drop_all()
         return True
 
     def _may_be_leased(self, old: TierMap, new: TierMap) -> bool:
@@ -121,13 +135,28 @@ class Ownership:
                 floors[slot] = ring_version if self._had[slot] else 0
                 self._had[slot] = True
                 self._required = self.newest_gain = ring_version
+        if self._required:
+            # What still settles waits for this ring: a peer may have served it in one in between
+            # that this node, whose maps may come several at once, has not seen.
+            self._required = ring_version
 
     def confirm(self, node: str, incarnation: str, version: int, now: float) -> None:
-        """The shard of ``node`` has applied the map of ``version``."""
+        """The shard of ``node`` has applied the map of ``version``. One newer than ours counts
+        once we have applied it too: it may give the peer back what we are about to serve."""
         known = self._confirmed.get(node)
-        if known is None or known[0] != incarnation or known[1] < version:
-            self._confirmed[node] = (incarnation, version)
-            self._settle(now)
+        if known is not None and known[0] == incarnation and known[1] >= version:
+            return
+        if version > self._map.version:
+            self._ahead[node] = (incarnation, version)
+            return
+        self._confirmed[node] = (incarnation, version)
+        self._settle(now)
+
+    def _catch_up_with_peers(self) -> None:
+        for node, (incarnation, version) in list(self._ahead.items()):
+            if version <= self._map.version:
+                del self._ahead[node]
+                self._confirmed[node] = (incarnation, version)
 
     def tick(self, now: float) -> None:
         """Let a wait end that only time ends."""

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from tiercluster.cluster.ring import SLOTS
 from tiercluster.node.ownership import NOBODYS, Ownership, SlotState
-from tiercluster.tiermap import Member, NodeState, TierMap
+from tiercluster.tiermap import Admin, Member, NodeState, TierMap
 
 FENCE_S = 0.5
 
@@ -165,3 +165,68 @@ def test_a_slot_that_came_back_has_the_floor_of_its_new_stint():
     assert {ownership.floors[s] for s in lost} == {4}
     ownership.use_map(tier_map(5, member("n1", incarnation="n1#1"), down, THREE[2]), 0.0)
     assert {ownership.floors[s] for s in lost} == {5}
+
+
+OUT = tuple(replace(r, admin=Admin.OUT) for r in THREE[0].tiers)
+
+
+def test_a_peer_that_is_ahead_confirms_nothing_yet():
+    """n1 goes out of service in map 2 and is back in map 3. It applies 1 and then 3 at once, so it
+    never stops; n2, which took over in map 2, has not applied 3 yet. Both would serve."""
+    back, two = settled("n1", 1, THREE[:2]), settled("n2", 1, THREE[:2])
+    out = replace(THREE[0], tiers=OUT)
+    two.use_map(tier_map(2, out, THREE[1]), 1.0)
+    back.use_map(tier_map(3, *THREE[:2]), 1.0)
+    two.confirm("n1", THREE[0].incarnation, 3, 1.0)
+    assert not served_by_both(back, two)
+    two.use_map(tier_map(3, *THREE[:2]), 1.1)
+    assert two.is_settled
+    assert count(back, SlotState.SERVED) + count(two, SlotState.SERVED) == SLOTS
+
+
+def test_a_peer_that_had_another_ring_in_between_must_confirm_the_newest():
+    """n2 takes over in map 2, n1 is back in 3 and out again in 4. n1 applied 1, 3 and not yet 4,
+    n2 applied 2 and then 4 at once: that n1 had applied 3 says nothing about the slots of 4."""
+    back, two = settled("n1", 1, THREE[:2]), settled("n2", 1, THREE[:2])
+    out = replace(THREE[0], tiers=OUT)
+    two.use_map(tier_map(2, out, THREE[1]), 1.0)
+    back.use_map(tier_map(3, *THREE[:2]), 1.0)
+    two.use_map(tier_map(4, out, THREE[1]), 1.0)
+    two.confirm("n1", THREE[0].incarnation, 3, 1.0)
+    assert not served_by_both(back, two)
+    back.use_map(tier_map(4, out, THREE[1]), 1.1)
+    two.confirm("n1", THREE[0].incarnation, 4, 1.1)
+    assert count(two, SlotState.SERVED) == SLOTS
+
+
+def test_what_a_peer_said_early_counts_once_its_map_is_applied():
+    ownership = Ownership("n1", "n1", FENCE_S)
+    for node in ("n2", "n3"):
+        ownership.confirm(node, f"{node}#0", 5, 0.0)
+    ownership.use_map(tier_map(5, *THREE), 0.0)
+    assert ownership.is_settled
+    ownership.use_map(tier_map(6, replace(THREE[1], state=NodeState.DOWN), *THREE[::2]), 1.0)
+    ownership.confirm("n3", "n3#0", 7, 1.0)
+    assert not ownership.is_settled
+    ownership.use_map(replace(ownership_map(6), version=7), 1.0)  # no change of the ring
+    assert ownership.is_settled
+
+
+def ownership_map(ring_version: int) -> TierMap:
+    return tier_map(ring_version, replace(THREE[1], state=NodeState.DOWN), *THREE[::2])
+
+
+def served_by_both(one: Ownership, other: Ownership) -> list[int]:
+    both = (SlotState.SERVED, SlotState.SERVED)
+    return [s for s in range(SLOTS) if (one.slots[s], other.slots[s]) == both]
+
+
+def test_a_node_that_serves_nothing_learns_that_it_has_joined():
+    """All its tiers are drained, so its join changes no ring; without its incarnation it would
+    never ping and be voted out again and again."""
+    before, joined = (replace(THREE[0], incarnation=i, tiers=OUT) for i in ("earlier#1", "n1#1"))
+    ownership = Ownership("n1", "n1", FENCE_S)
+    ownership.use_map(tier_map(5, before, *THREE[1:]), 0.0)
+    ownership.use_map(replace(tier_map(5, joined, *THREE[1:]), version=6), 0.0)
+    assert ownership.incarnation == "n1#1"
+    assert not any(ownership.slots)
