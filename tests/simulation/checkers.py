@@ -290,5 +290,3 @@ def _brief(command: Command) -> str:
         if hasattr(command, name)
     ]
     return f"{type(command).__name__} {' '.join(facts)}"
-
-

@@ -15,11 +15,6 @@ from .plan import Plan
 from .workload import Operators
 
 PAUSES_S = (0.05, 0.3, 0.7, 1.5, 4.0)
-FAULTS = (
-    ("crash", 10), ("pause", 14), ("isolate", 8), ("cut", 8), ("one_way", 10), ("halves", 4),
-    ("cut_client", 6), ("slow", 6), ("depose", 5), ("disk", 10), ("stop", 5), ("operator", 22),
-    ("pause_client", 2), ("kill_all", 1), ("pause_many", 2),
-)  # fmt: skip
 
 
 class Nemesis:
@@ -58,7 +53,7 @@ class Nemesis:
     def _next(self) -> None:
         if not self._is_on:
             return
-        names, weights = zip(*FAULTS, strict=True)
+        names, weights = zip(*self._plan.faults, strict=True)
         name = self._loop.random.choices(names, weights)[0]
         if name != "operator":
             self._loop.note("-", f"fault: {name}")
@@ -72,7 +67,8 @@ class Nemesis:
         loop.after(delay_s, lambda: action() if self._is_on else None)
 
     def _node(self) -> SimNode:
-        return self._loop.random.choice(self._nodes)
+        nodes = [n for n in self._nodes if n.name in self._plan.victims] or self._nodes
+        return self._loop.random.choice(nodes)
 
     # --- processes ------------------------------------------------------------------------------
 

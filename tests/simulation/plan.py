@@ -20,6 +20,12 @@ SMALL_TIER_BYTES = 36_000  # a handful of entries: everything moves all the time
 RECOVERY = RecoverySettings(probe_interval_s=0.1, successes=2, stable_s=0.3, hold_down_s=0.3,
                             hold_down_max_s=1.5, attempt_timeout_s=1.0)  # fmt: skip
 
+FAULTS = (
+    ("crash", 10), ("pause", 14), ("isolate", 8), ("cut", 8), ("one_way", 10), ("halves", 4),
+    ("cut_client", 6), ("slow", 6), ("depose", 5), ("disk", 10), ("stop", 5), ("operator", 22),
+    ("pause_client", 2), ("kill_all", 1), ("pause_many", 2),
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -35,6 +41,8 @@ class Plan:
     call_every_s: float  # a client, on average
     uses_wire: bool  # peers' messages are encoded too
     spikes: float
+    faults: tuple[tuple[str, int], ...] = FAULTS  # with their weights
+    victims: tuple[str, ...] = ()  # nodes that crash, stop and pause; none: all
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -47,8 +55,7 @@ def plan_of(seed: int) -> Plan:
     nodes = random.choices((1, 3, 5), (6, 84, 10))[0]
     namespaces = (b"", b"a", b"users")
     keys = tuple(
-        wire_key(random.choice(namespaces), f"k{i}".encode())
-        for i in range(random.randint(8, 20))
+        wire_key(random.choice(namespaces), f"k{i}".encode()) for i in range(random.randint(8, 20))
     )
     return Plan(
         seed=seed,
@@ -64,8 +71,10 @@ def plan_of(seed: int) -> Plan:
     )
 
 
-def rough_plan(seed: int) -> Plan:
-    """A world in which much goes wrong and everybody wants the same few keys."""
+def rough_plan(seed: int, *faults: str, victims: tuple[str, ...] = ()) -> Plan:
+    """A world in which much goes wrong (only ``faults``, if any are named) and everybody wants the
+    same few keys."""
+    weights = tuple((name, weight) for name, weight in FAULTS if not faults or name in faults)
     return replace(
         plan_of(seed),
         nodes=3,
@@ -76,6 +85,8 @@ def rough_plan(seed: int) -> Plan:
         fault_every_s=0.3,
         call_every_s=0.03,
         uses_wire=False,
+        faults=weights,
+        victims=victims,
     )
 
 

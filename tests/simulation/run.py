@@ -26,8 +26,10 @@ def main() -> int:
     for line in world.loop.trace.lines:
         print(line)
     took_s = time.perf_counter() - started
-    print(f"{world.plan}\ndigest {world.loop.trace.digest:08x}, {world.checkers.steps} steps, "
-          f"{world.loop.now:.1f} s in {took_s:.2f} s, judged {world.checkers.promises.judged}")
+    print(
+        f"{world.plan}\ndigest {world.loop.trace.digest:08x}, {world.checkers.steps} steps, "
+        f"{world.loop.now:.1f} s in {took_s:.2f} s, judged {world.checkers.promises.judged}"
+    )
     if violation is not None:
         print(f"seed {arguments.seed}: {violation}")
         if not isinstance(violation, Violation):

@@ -1,6 +1,6 @@
 """One simulated world: made from a plan, made rough for a while, healed, and looked at.
 
-    join --> rough: faults, clients, operators --> healed: all must be well again after a while
+join --> rough: faults, clients, operators --> healed: all must be well again after a while
 """
 
 from __future__ import annotations

@@ -1,0 +1,200 @@
+"""Bugs to plant in the real cores, one for each thing that must not go wrong.
+
+`planted(name)` is a context in which the cores have that bug. A simulation that finds nothing is
+worth something only if it finds these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+from tiercluster.cluster import session
+from tiercluster.node import lease, prober, verbs_write
+from tiercluster.node.breaker import Breaker
+from tiercluster.node.coldreads import ColdReads
+from tiercluster.node.detector import Detector
+from tiercluster.node.directory import Directory
+from tiercluster.node.entry import NEVER
+from tiercluster.node.front import Front
+from tiercluster.node.gate import Gate
+from tiercluster.node.lease import Lease
+from tiercluster.node.ownership import Ownership
+from tiercluster.node.standing import TierStanding
+from tiercluster.node.verbs_write import WriteVerbs
+from tiercluster.node.writelog import WriteLog
+from tiercluster.tiermap import node_steps, tier_steps
+
+from .plan import Plan, plan_of, rough_plan
+
+Plant = Callable[[ExitStack], None]
+
+
+def _set(owner: Any, name: str, value: Any) -> Plant:
+    return lambda stack: stack.enter_context(patch.object(owner, name, value))
+
+
+def _wrap(owner: Any, name: str, made: Callable[[Any], Any]) -> Plant:
+    """``made`` takes the original and returns what stands in its place."""
+    return lambda stack: stack.enter_context(patch.object(owner, name, made(getattr(owner, name))))
+
+
+def _all(*plants: Plant) -> Plant:
+    def plant(stack: ExitStack) -> None:
+        for each in plants:
+            each(stack)
+
+    return plant
+
+
+def _longer_lease(original: Any) -> Any:
+    def recompute(self: Lease) -> None:
+        original(self)
+        self.held_until += 1.0
+
+    return recompute
+
+
+def _grants_all(original: Any) -> Any:
+    def pinged(self: Front, *args: Any) -> None:
+        self._withheld = frozenset()
+        original(self, *args)
+
+    return pinged
+
+
+def _no_deadline(original: Any) -> Any:
+    return lambda self, request, now: original(self, request._replace(deadline_ms=0), now)
+
+
+def _no_stale_map(original: Any) -> Any:
+    def check(self: Gate, request: Any, now: float) -> Any:
+        version = max(request.map_version, self.map_version)
+        return original(self, request._replace(map_version=version), now)
+
+    return check
+
+
+def _keeps_generation(original: Any) -> Any:
+    def recovered(tier_map: Any, command: Any) -> Any:
+        verdict = original(tier_map, replace(command, keep=True))
+        return verdict
+
+    return recovered
+
+
+def _for_anybody(original: Any) -> Any:
+    """A report counts whatever incarnation it is about."""
+
+    def report(tier_map: Any, command: Any) -> Any:
+        member = tier_map.member(command.node)
+        incarnation = member.incarnation if member else ""
+        return original(tier_map, replace(command, incarnation=incarnation, by_incarnation=""))
+
+    return report
+
+
+def _no_floors(original: Any) -> Any:
+    return lambda self, ring_version, floors: original(self, ring_version, [0] * len(floors))
+
+
+def _same_versions(original: Any) -> Any:
+    return lambda self, ring_version, floors: original(self, 0, [0] * len(floors))
+
+
+def _no_hold_down(original: Any) -> Any:
+    def hold(self: Any, watch: Any, now: float, jitter: float) -> None:
+        original(self, watch, now, jitter)
+        watch.due = now
+
+    return hold
+
+
+def _forgetful(original: Any) -> Any:
+    """A client that repeats a request under a new id."""
+
+    def send(self: Any, attempt: Any, ask: Any, now: float) -> Any:
+        ask.rid = 0
+        return original(self, attempt, ask, now)
+
+    return send
+
+
+class Bug(NamedTuple):
+    """``seed``: a world that has found it; ``found``: the invariants that it breaks; ``faults``
+    and ``victims``: the world is a rough one with these."""
+
+    plant: Plant
+    seed: int
+    found: frozenset[str]
+    faults: tuple[str, ...] = ()
+    victims: tuple[str, ...] = ()
+    is_rough: bool = True
+
+    def plan(self, seed: int) -> Plan:
+        if not self.is_rough:
+            return plan_of(seed)
+        return rough_plan(seed, *self.faults, victims=self.victims)
+
+
+OWNER, STALE, GROW = "one owner at a time", "stale read", "versions grow"
+PROMISES = frozenset({STALE, GROW, OWNER, "counted once", "cas sees the newest"})
+
+BUGS: dict[str, Bug] = {
+    "no settling": Bug(_set(Ownership, "_has_confirmed", lambda self, member: True), 0, PROMISES),
+    "no floors": Bug(_wrap(Directory, "set_stint", _no_floors), 0, PROMISES,
+                     ("crash", "pause"), ("n2",)),
+    "a lease too long": Bug(_wrap(Lease, "_recompute", _longer_lease), 0, PROMISES),
+    "grants to the reported": Bug(_wrap(Front, "_pinged", _grants_all), 0, PROMISES,
+                                    ("one_way", "cut", "slow", "isolate")),
+    "a lease without voters": Bug(
+        _all(_set(lease, "voters_needed", lambda others, is_voter: 0),
+             _set(Ownership, "_may_be_leased", lambda self, old, new: False)),
+        48, PROMISES, is_rough=False),
+    "late requests served": Bug(_wrap(Gate, "check", _no_deadline), 0, PROMISES,
+                                ("cut_client",)),
+    "old maps served": Bug(_wrap(Gate, "check", _no_stale_map), 0, PROMISES,
+                           ("pause", "cut_client", "crash")),
+    "one report is a majority": Bug(
+        _set(node_steps, "_is_voted_out", lambda member, others: bool(member.unreachable_by)),
+        0, PROMISES),
+    "reports about anybody": Bug(
+        _all(_wrap(node_steps, "report_unreachable", _for_anybody)), 0, PROMISES,
+        ("pause", "one_way", "isolate", "depose")),
+    "writes applied twice": Bug(
+        _set(WriteLog, "knows", lambda self, client, rid: False), 0, PROMISES),
+    "a client that forgets its ids": Bug(
+        _wrap(session.Session, "_send", _forgetful), 0, PROMISES),
+    "cas without a look": Bug(
+        _set(WriteVerbs, "_is_allowed", lambda self, asked, index, now: True), 0, PROMISES),
+    "versions start anew": Bug(
+        _wrap(Directory, "set_stint", _same_versions), 0,
+        PROMISES | {"one version, two values"}),
+    "a cold read of the past": Bug(
+        _set(ColdReads, "_is_wanted", lambda self, read, place, now: True), 0,
+        PROMISES | {"one version, two values", "raises"}, ("disk", "slow")),
+    "times to live ignored": Bug(
+        _set(verbs_write, "expires_at", lambda ttl, now: NEVER), 0, frozenset({"expired read"})),
+    "generation kept": Bug(
+        _wrap(tier_steps, "tier_recovered", _keeps_generation), 0,
+        frozenset({"generations grow"})),
+    "no hold-down": Bug(_wrap(prober.Prober, "_hold", _no_hold_down), 0, frozenset({"hold-down"})),
+    "tiers used without a commit": Bug(
+        _set(TierStanding, "is_readable", property(lambda self: self.record is not None)), 0,
+        frozenset({"tiers as the map says"})),
+    "a breaker that never closes": Bug(
+        _set(Breaker, "reset", lambda self, now: None), 0, frozenset({"gets well", "hold-down"})),
+    "nobody is ever reported": Bug(
+        _set(Detector, "_finding", lambda self, member, now: None), 0, frozenset({"gets well"})),
+}  # fmt: skip
+
+
+@contextmanager
+def planted(name: str) -> Iterator[None]:
+    """The cores have this bug."""
+    with ExitStack() as stack:
+        BUGS[name].plant(stack)
+        yield
