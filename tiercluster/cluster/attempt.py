@@ -5,7 +5,8 @@ Each part of the operation (the keys of one owner) goes through
     waiting --send--> asked --OK--> done
        ^                |
        |                +-- STALE_MAP, RETRY, SHED: not applied; waits a moment, is planned anew
-       |                +-- the node is DOWN in a newer map: planned anew, as a new request
+       |                +-- the node is DOWN in a newer map: planned anew, as a new request (but
+       |                    nothing is counted twice by a node that restarted with what it held)
        +----------------+-- silence, or the connection was lost: the same request again (same id,
                             marked as a retry), to the same node, which applies it once
 
@@ -18,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import assert_never
 
-from tiercluster.tiermap import NodeState
+from tiercluster.tiermap import Member, NodeState, Tier
 
 from .errors import (
     DeadlineExceeded,
@@ -47,18 +48,23 @@ class Asking:
     """One part on its way."""
 
     __slots__ = (
-        "epoch", "incarnation", "node", "not_before", "part", "repeat_at", "rid", "said", "shed",
-        "stamp", "tries",
+        "cold", "doubt", "epoch", "incarnation", "node", "not_before", "part", "repeat_at",
+        "repeats", "rid", "said", "shed", "stamp", "tries",
     )  # fmt: skip
 
     def __init__(self, part: Part) -> None:
         self.part = part
         self.node: str | None = None  # asked; None: waiting
         self.incarnation = ""
+        self.cold = 0  # generation of the node's cold tier when it was asked
+        # Node, incarnation and cold generation that may have applied an earlier request of this
+        # part.
+        self.doubt: tuple[str, str, int] | None = None
         self.epoch = 0
         self.rid = 0
         self.stamp = 0  # the deadline as first sent, ms on the node's clock
         self.tries = 0
+        self.repeats = 0  # how often the request ``rid`` was sent again
         self.repeat_at = 0.0
         self.not_before = 0.0
         self.shed = 0
@@ -98,11 +104,12 @@ class Attempt:
         if self.error is None:
             self.error = error
 
-    def resume(self, node: str, incarnation: str, rid: int, epoch: int, stamp: int,
+    def resume(self, node: str, member: Member | None, rid: int, epoch: int, stamp: int,
                now: float) -> Asking:  # fmt: skip
         """The call's only part has been sent already, outside this machine."""
         ask = self.asks[0]
-        ask.node, ask.incarnation, ask.rid = node, incarnation, rid
+        _note_stint(ask, member)
+        ask.node, ask.rid = node, rid
         ask.epoch, ask.stamp, ask.tries = epoch, stamp, 1
         ask.repeat_at = now + self._silence
         self.rids.append(rid)
@@ -129,6 +136,7 @@ class Attempt:
 
     def sent(self, ask: Asking, node: str, rid: int, epoch: int, now: float) -> None:
         """The shell has sent it."""
+        ask.repeats = ask.repeats + 1 if rid == ask.rid else 0
         ask.node, ask.rid, ask.epoch = node, rid, epoch
         ask.tries += 1
         self.rids.append(rid)
@@ -162,7 +170,21 @@ class Attempt:
         self.rerouted += 1
         if self.operation.node is not None:
             self.fail(Unavailable(f"{self.operation.node} went down"))
+        self._doubt(ask)
         self._forget(ask, now, "its node went down")
+
+    def _doubt(self, ask: Asking) -> None:
+        """The asked node may have applied the request, whatever is said of it from now on."""
+        ask.doubt = (ask.node or "", ask.incarnation, ask.cold)
+
+    def _is_in_doubt(self, ask: Asking, node: str, member: Member | None) -> bool:
+        """Whether the node, asked now, may hold what an earlier process of it did for this part,
+        and not know the request: it started anew and its cold tier was kept."""
+        if self.operation.is_repeatable or ask.doubt is None or member is None:
+            return False
+        doubted, incarnation, cold = ask.doubt
+        is_anew = doubted == node and incarnation != member.incarnation
+        return is_anew and cold == member.tier(Tier.COLD).generation
 
     def _forget(self, ask: Asking, now: float, why: str, delay: float = 0.0) -> None:
         """Plan it anew, as a new request."""
@@ -194,10 +216,15 @@ class Attempt:
         if epoch is None:
             return False
         if ask.node is None:
-            member = router.tier_map.member(node)
-            ask.incarnation = member.incarnation if member else ""
-            return True
+            return self._may_ask(ask, node, router.tier_map.member(node))
         return epoch != ask.epoch or now >= ask.repeat_at
+
+    def _may_ask(self, ask: Asking, node: str, member: Member | None) -> bool:
+        if self._is_in_doubt(ask, node, member):
+            self._unknown(ask, 0.0, f"{node} restarted, with what it held")
+            return False
+        _note_stint(ask, member)
+        return True
 
     def _plan_later(self, ask: Asking, now: float) -> None:
         what = "no such member" if self.operation.node else "no member serves"
@@ -211,6 +238,9 @@ class Attempt:
             return
         status = reply.status
         text = reply.fields.text if isinstance(reply.fields, Refusal) else ""
+        if ask.repeats and status is not Status.OK:
+            # Another process than the first that was asked may have said this.
+            self._doubt(ask)
         match status:
             case Status.OK:
                 self._take(ask, reply)
@@ -221,6 +251,9 @@ class Attempt:
                 self._forget(ask, now, text or "not ready", self._backoff(ask))
             case Status.SHED:
                 self._shed(ask, now, text)
+            case Status.DEADLINE if ask.repeats and self.operation.is_write:
+                # It forgets a write at its deadline: the first request may have been in time.
+                self._unknown(ask, now, "the retry came too late by the node's clock")
             case Status.DEADLINE:
                 self._forget(ask, now, "the node's clock says it came too late", BACKOFF_S)
             case Status.UNKNOWN_OUTCOME:
@@ -278,6 +311,11 @@ class Attempt:
         return DeadlineExceeded(f"no connection in time to {node}")
 
 
+def _note_stint(ask: Asking, member: Member | None) -> None:
+    ask.incarnation = member.incarnation if member else ""
+    ask.cold = member.tier(Tier.COLD).generation if member else 0
+
+
 def _pieces(ask: Asking, operation: Operation, router: Router) -> list[Asking]:
     owners: dict[str | None, list[int]] = {}
     for index in ask.part:
@@ -288,5 +326,6 @@ def _pieces(ask: Asking, operation: Operation, router: Router) -> list[Asking]:
             piece = Asking(part)
             piece.tries, piece.shed = ask.tries, ask.shed
             piece.not_before, piece.said = ask.not_before, ask.said
+            piece.doubt = ask.doubt
             pieces.append(piece)
     return pieces

@@ -35,7 +35,6 @@ from .wire import (
 )
 
 CHORES_S = 0.05  # between looks at all connections while single requests go well
-SAME_CLOCK_MS = 1000  # two readings of one clock differ by less
 STEP_S = 0.005  # between looks at all waiting calls, unless something happened
 
 
@@ -138,9 +137,7 @@ class Session:
             bad = str(error)
         now = clock()
         attempt = Attempt(operation, now, deadline, random.random)
-        member = self._member_of(link)
-        ask = attempt.resume(link.node, member.incarnation if member else "", rid, epoch, stamp,
-                             now)  # fmt: skip
+        ask = attempt.resume(link.node, self._member_of(link), rid, epoch, stamp, now)
         link.silent_since = link.silent_since or now
         self._asked[rid] = (attempt, ask)
         self._add(attempt)
@@ -327,10 +324,10 @@ class Session:
         rid, is_retry = ask.rid, ask.rid != 0
         if not is_retry:
             self._members.last_rid = rid = self._members.last_rid + 1
-        # A retry is never later than the first request: the node forgets a write at its deadline.
-        stamp = link.stamp(attempt.deadline)
-        is_same_clock = is_retry and abs(stamp - ask.stamp) < SAME_CLOCK_MS
-        ask.stamp = min(stamp, ask.stamp) if is_same_clock else stamp
+        if not is_retry:
+            # The node forgets a write at its deadline, so a retry keeps it, whatever we think of
+            # the node's clock by now.
+            ask.stamp = link.stamp(attempt.deadline)
         asked, body = operation.ask(ask.part)
         request = Request(operation.kind, rid, router.version, ask.stamp, self.client, is_retry,
                           asked, body)  # fmt: skip

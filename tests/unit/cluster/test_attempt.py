@@ -28,7 +28,16 @@ from tiercluster.cluster.wire import (
     Stored,
     Values,
 )
-from tiercluster.tiermap import Member, NodeState, TierMap, diff, encode_delta, encode_map
+from tiercluster.tiermap import (
+    TIERS,
+    Member,
+    NodeState,
+    TierMap,
+    TierRecord,
+    diff,
+    encode_delta,
+    encode_map,
+)
 
 KEYS = tuple(b"\0key%d" % i for i in range(40))
 
@@ -141,13 +150,82 @@ def test_a_node_that_is_down_in_the_map_is_replaced_by_a_new_request_elsewhere()
     assert not is_retry
 
 
-def test_a_node_that_started_anew_gets_a_new_request() -> None:
-    world = world_of(incr())
+def restarted(version: int = 11, *, keeps_cold: bool) -> TierMap:
+    """All members have begun anew."""
+    tier_map = map_of(version=version, incarnation="b")
+    if keeps_cold:
+        return tier_map
+    bumped = tuple(TierRecord(tier, generation=2) for tier in TIERS)
+    return replace(tier_map, members=tuple(replace(m, tiers=bumped) for m in tier_map.members))
+
+
+@pytest.mark.parametrize(
+    ("operation", "keeps_cold"),
+    [(incr(), False), (GetOp(KEYS[:1]), True), (DeleteOp(KEYS[:1]), True)],
+)
+def test_a_node_that_started_anew_gets_a_new_request(operation: Any, keeps_cold: bool) -> None:
+    world = world_of(operation)
     ((node, rid, _, _),) = world.step()
-    world.router = Router(map_of(version=11, incarnation="b"))
+    world.router = Router(restarted(keeps_cold=keeps_cold))
     ((again, new_rid, is_retry, _),) = world.step(0.1)
     assert (again, is_retry) == (node, False)
     assert new_rid != rid
+
+
+def assert_unknown(world: World) -> None:
+    assert isinstance(world.attempt.error, DeadlineExceeded)
+    assert "not known" in str(world.attempt.error)
+
+
+@pytest.mark.parametrize("is_seen_down", [False, True])
+def test_what_a_clean_restart_may_have_kept_is_not_counted_twice(is_seen_down: bool) -> None:
+    """The node applied the INCR, stopped cleanly before its answer left, and started with all that
+    its cold tier held: a new process knows no ids of the old one."""
+    world = world_of(incr())
+    world.step()
+    if is_seen_down:
+        world.router = Router(map_of("n1", "n2", "n3", version=11))
+        assert world.step(0.1) == []
+    world.router = Router(restarted(12, keeps_cold=True))
+    assert world.step(0.3) == []
+    assert_unknown(world)
+
+
+def test_a_restart_is_noticed_though_the_new_process_refused_the_retry_first() -> None:
+    world = world_of(incr())
+    ((node, _, _, ask),) = world.step()
+    world.epochs[node] = 2
+    assert len(world.step(0.1)) == 1
+    world.answer(ask, Status.RETRY, Refusal("starting"))
+    ((_, _, is_retry, again),) = world.step(0.2)
+    assert not is_retry
+    world.answer(again, Status.STALE_MAP, MapUpdate(0, b""))
+    world.router = Router(restarted(keeps_cold=True))
+    assert world.step(0.3) == []
+    assert_unknown(world)
+
+
+def test_a_retry_that_came_too_late_does_not_say_that_nothing_was_applied() -> None:
+    """The node forgets the id of a write at the deadline it was sent with, which is early by the
+    way of an answer. A retry past it is refused; the INCR before it may have been applied."""
+    world = world_of(incr())
+    ((node, _, _, ask),) = world.step()
+    world.epochs[node] = 2
+    ((_, _, is_retry, _),) = world.step(0.5)
+    assert is_retry
+    world.answer(ask, Status.DEADLINE, Refusal("late"))
+    assert world.step(0.6) == []
+    assert_unknown(world)
+
+
+def test_a_store_whose_retry_came_too_late_is_stored_anew() -> None:
+    world = world_of(StoreOp(Mode.SET, KEYS[:1], [(b"v", 1)], None))
+    ((node, rid, _, ask),) = world.step()
+    world.epochs[node] = 2
+    world.step(0.5)
+    world.answer(ask, Status.DEADLINE, Refusal("late"))
+    ((_, new_rid, is_retry, _),) = world.step(0.6)
+    assert (new_rid != rid, is_retry) == (True, False)
 
 
 def test_a_write_waits_for_the_node_that_may_have_applied_it_while_it_lives() -> None:
