@@ -56,6 +56,8 @@ from .writelog import Answered, WriteLog
 STATS_PERIOD_S = 1.0
 OPEN_TOKEN = 0  # of the first ColdOpen; the shard counts its own from 1
 
+_REFUSED_BEFORE = Answered(Status.RETRY, Refusal("a copy of this request was refused"), b"")
+
 
 class Doors(Protocol):
     """What the front tells the world. All return at once; False: not taken."""
@@ -164,12 +166,13 @@ class Front:
         verdict = self._gate.check(request, now)
         if verdict.status is not Status.OK:
             self.desk.count_refused(verdict.status)
-            self._refuse(origin, verdict.status, verdict.text, now)
+            self._turn_down(origin, request, verdict.status, verdict.text, now)
             return
         if is_write:
             deadline = origin.deadline or now + LONGEST_CALL_S
             if request.retry and self._writes.may_have_forgotten(deadline):
-                self._refuse(origin, Status.UNKNOWN_OUTCOME, "too many writes to remember", now)
+                text = "too many writes to remember"
+                self._turn_down(origin, request, Status.UNKNOWN_OUTCOME, text, now)
                 return
             self._writes.begin(request.client, request.rid, deadline)
             origin = Origin(origin.identity, origin.rid, origin.kind, deadline, request.client)
@@ -177,6 +180,17 @@ class Front:
         if answer is not None:
             self._answer(origin, *answer, now)
         self._carry_out(now)
+
+    def _turn_down(self, origin: Origin, request: Request, status: Status, text: str,
+                   now: float) -> None:  # fmt: skip
+        """Refuse a data request. The client goes on under a new id, so a retry that was refused is
+        refused for good: an earlier copy of it may come yet, by a connection that was given up,
+        and must not be stored over what came since."""
+        if request.retry and request.kind in WRITES:
+            deadline = origin.deadline or now + LONGEST_CALL_S
+            self._writes.begin(request.client, request.rid, deadline)
+            self._writes.finish(request.client, request.rid, _REFUSED_BEFORE)
+        self._refuse(origin, status, text, now)
 
     def _serve_other(self, origin: Origin, request: Request, now: float) -> None:
         match request.kind:

@@ -1,0 +1,120 @@
+"""The shard's front with doors of paper: which requests reach the directory, and how often."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.unit.node.shard_world import CLIENT, KINDS, key, settings
+from tiercluster.cluster.wire import (
+    CLIENT_ID_BYTES,
+    Fields,
+    Get,
+    Kind,
+    Mode,
+    Pong,
+    Reply,
+    Request,
+    Status,
+    Store,
+)
+from tiercluster.node.front import Front
+from tiercluster.node.messages import ColdCommand, ShardReport, UseMap, Withhold
+from tiercluster.tiermap import MapState, Member, TierMap
+
+TOKEN = "boot"
+ALONE = TierMap("c", 1, 1, (Member("n1", "a:1", incarnation=f"{TOKEN}#1"),))
+WITH_N2 = replace(
+    ALONE, version=2, ring_version=2, members=(*ALONE.members, Member("n2", "a:2", incarnation="x"))
+)
+
+
+class FrontWorld:
+    """n1 with a lease from n2 for as long as `granted` was called not long ago."""
+
+    def __init__(self, tier_map: TierMap = WITH_N2) -> None:
+        self.now = 100.0
+        self.replies: dict[tuple[bytes, int], Reply] = {}
+        config = replace(settings(), on_quorum_loss="fence", peers=(("n2", "b:2"),))
+        self.front = Front(config, TOKEN, self, self.now)
+        self.front.obey(Withhold(frozenset(), True), self.now, self.now)
+        self.use(tier_map)
+        self.granted()
+
+    def use(self, tier_map: TierMap) -> None:
+        self.map = tier_map
+        self.front.obey(UseMap(MapState(tier_map)), self.now, self.now)
+
+    def granted(self) -> None:
+        self.front.tick(self.now)
+        version, sent_ms = self.map.version, int(self.now * 1000)
+        pong = Pong("n2", "x", sent_ms, version, "", True)
+        self.front.peer_reply("n2", Reply(Kind.PEER_PING, 0, version, 0, Status.OK, pong), self.now)
+
+    def pass_by(self, seconds: float) -> None:
+        self.now += seconds
+        self.front.tick(self.now)
+
+    # --- doors ----------------------------------------------------------------------------------
+
+    def reply(self, identity: bytes, reply: Reply) -> bool:
+        self.replies[identity, reply.rid] = reply
+        return True
+
+    def send_peer(self, node: str, kind: Kind, rid: int, version: int, fields: Fields,
+                  body: bytes) -> bool:  # fmt: skip
+        return True
+
+    def link_peers(self, tier_map: TierMap) -> None:
+        pass
+
+    def tell_cold(self, command: ColdCommand) -> bool:
+        return True
+
+    def tell_control(self, report: ShardReport) -> None:
+        pass
+
+    # --- requests -------------------------------------------------------------------------------
+
+    def ask(self, rid: int, fields: Fields, body: bytes = b"", *, client: bytes = CLIENT,
+            retry: bool = False, version: int | None = None, deadline: float = 200.0,
+            connection: bytes = b"new") -> Reply:  # fmt: skip
+        kind, version = (
+            KINDS[type(fields).__name__],
+            self.map.version if version is None else version,
+        )
+        request = Request(kind, rid, version, int(deadline * 1000), client, retry, fields, body)
+        self.front.request(connection, request, self.now)
+        return self.replies[connection, rid]
+
+    def value(self, name: str) -> bytes:
+        return self.ask(1000, Get((key(name),), False), client=b"reader--").body
+
+
+def store(value: bytes) -> Store:
+    return Store(int(Mode.SET), (key("k"),), (len(value),), (0,), (None,), ())
+
+
+def test_a_copy_that_arrives_after_its_retry_was_refused_is_not_applied() -> None:
+    """The first copy hangs in a connection that the client has given up. Its retry comes by a new
+    one while the node has no lease and is refused, so the client stores under a new id and is told
+    so; somebody else stores a newer value. Then the old connection's packets arrive."""
+    world = FrontWorld()
+    world.pass_by(1.0)  # no lease
+    refused = world.ask(7, store(b"1"), b"1", retry=True)
+    assert refused.status is Status.RETRY
+    world.granted()
+    assert world.ask(8, store(b"1"), b"1").status is Status.OK
+    assert world.ask(1, store(b"2"), b"2", client=b"another-").status is Status.OK
+    late = world.ask(7, store(b"1"), b"1", connection=b"old")
+    assert late.status is Status.RETRY
+    assert world.value("k") == b"2"
+
+
+def test_a_request_that_was_refused_once_may_still_come_again_under_another_id() -> None:
+    world = FrontWorld()
+    world.pass_by(1.0)
+    assert world.ask(7, store(b"1"), b"1").status is Status.RETRY
+    world.granted()
+    assert world.ask(8, store(b"1"), b"1").status is Status.OK
+    assert world.ask(8, store(b"1"), b"1", retry=True).status is Status.OK
+    assert len(CLIENT) == CLIENT_ID_BYTES
