@@ -245,17 +245,24 @@ class Api:
 
     def delete_prefix(self, prefix: Key) -> Script[int]:
         wire = self.space.starting_with(prefix)
-        deleted = 0
-        for node in (yield from self.serving()):
-            cursor = 0
-            while cursor >= 0:
-                operation = DeletePrefixOp(node, wire, cursor)
-                try:
-                    yield operation
-                except Unavailable as error:
-                    yield from self.went_down(node, error)
-                    break
-                deleted, cursor = deleted + operation.count.count, operation.count.cursor
+        deleted, done = 0, set[str]()
+        # Until a look shows nobody new: the first may have come from a member that was behind.
+        while left := [node for node in (yield from self.serving()) if node not in done]:
+            for node in left:
+                deleted += yield from self._delete_on(node, wire)
+            done.update(left)
+        return deleted
+
+    def _delete_on(self, node: str, wire: bytes) -> Script[int]:
+        deleted, cursor = 0, 0
+        while cursor >= 0:
+            operation = DeletePrefixOp(node, wire, cursor)
+            try:
+                yield operation
+            except Unavailable as error:
+                yield from self.went_down(node, error)
+                break
+            deleted, cursor = deleted + operation.count.count, operation.count.cursor
         return deleted
 
     # --- the cluster ----------------------------------------------------------------------------

@@ -55,6 +55,8 @@ class Gate:
         if request.map_version > self.map_version:
             return _BEHIND
         if request.kind in _WHOLE_NODE:
+            if request.map_version < self._ownership.ring_version:
+                return _STALE  # whoever asks every member must know of all of them
             return PASS if self._ownership.is_settled else _SETTLING
         return self._check_keys(request)
 

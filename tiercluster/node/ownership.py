@@ -58,6 +58,10 @@ class Ownership:
     def ring(self) -> Ring | None:
         return self._ring
 
+    @property
+    def ring_version(self) -> int:
+        return self._map.ring_version
+
     def _drop_all(self) -> None:
         self.slots = bytearray(SLOTS)
         self.floors = [NOBODYS] * SLOTS

@@ -7,6 +7,7 @@ from dataclasses import replace
 from tests.unit.node.shard_world import CLIENT, KINDS, key, settings
 from tiercluster.cluster.wire import (
     CLIENT_ID_BYTES,
+    DeletePrefix,
     Fields,
     Get,
     Kind,
@@ -118,3 +119,11 @@ def test_a_request_that_was_refused_once_may_still_come_again_under_another_id()
     assert world.ask(8, store(b"1"), b"1").status is Status.OK
     assert world.ask(8, store(b"1"), b"1", retry=True).status is Status.OK
     assert len(CLIENT) == CLIENT_ID_BYTES
+
+
+def test_a_clear_by_an_old_map_learns_of_the_members_that_came_since() -> None:
+    """Who clears asks every member of the map it knows. Refused, it learns of the others."""
+    world = FrontWorld()
+    fields = DeletePrefix(b"", 0)
+    assert world.ask(1, fields, version=1).status is Status.STALE_MAP
+    assert world.ask(2, fields, version=2).status is Status.OK
