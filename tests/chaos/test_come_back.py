@@ -124,7 +124,7 @@ def test_a_node_frozen_ten_seconds_serves_nothing_old_in_twenty_rounds(tmp_path:
 @contextmanager
 def failing_tier(cluster: ClusterUnderTest, stir: Callable[[], object]) -> Iterator[None]:
     """I/O errors in the cold tier's own path until the cluster has taken it out; healed after.
-    ``stir`` reads from it: a disk that nobody uses is not seen to be sick."""
+    ``stir`` uses it: a disk that nobody uses is not seen to be sick."""
     assert cluster.cli("fault", "inject", f"{VICTIM}/cold", "--kind", "eio").code == 0
 
     def is_down() -> bool:
@@ -176,7 +176,12 @@ def tier_round(
     cluster: ClusterUnderTest, client: Client, oracle: Oracle, keys: list[str], away: str
 ) -> None:
     write_all(client, oracle, keys)
-    with AWAY[away](cluster, partial(read_all, client, oracle, keys)):
+
+    def stir() -> None:
+        write_all(client, oracle, keys)
+        read_all(client, oracle, keys)
+
+    with AWAY[away](cluster, stir):
         write_all(client, oracle, keys[: KEYS // 2])
         read_all(client, oracle, keys)
     for key in keys[:: KEYS // 50]:
