@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+import pytest
 
 from tiercluster.cluster.api import Api
 from tiercluster.cluster.keys import Space
@@ -30,16 +30,13 @@ def test_a_member_that_the_old_map_did_not_show_is_cleared_too() -> None:
     looks = [map_of("n1", "n2"), map_of("n1", "n2", "n3"), map_of("n1", "n2", "n3")]
     asked: list[str] = []
     script = api().delete_prefix("")
-    answer: Any = None
-    try:
+    with pytest.raises(StopIteration) as stop:
         while True:
-            step = script.send(answer)
+            step = next(script)
             if isinstance(step, LookOp):
                 step.router = Router(looks.pop(0))
             else:
                 assert isinstance(step, DeletePrefixOp)
                 asked.append(str(step.node))
                 step.result = Count(1, -1)
-    except StopIteration as stop:
-        assert stop.value == 3
-    assert asked == ["n1", "n2", "n3"]
+    assert (asked, stop.value.value) == (["n1", "n2", "n3"], 3)
