@@ -73,6 +73,8 @@ class Stopping:
             case _Phase.MOVING:
                 self._move_some(now)
             case _Phase.SETTLING:
+                # Again: what was on its way to cold when it was touched has arrived since.
+                self._forget_retimed()
                 if self._holdings.queue.is_idle or now >= self._deadline:
                     self._close(now)
 

@@ -82,3 +82,21 @@ def test_a_store_that_cannot_be_opened_is_out_at_once() -> None:
     world.shard.wipe_cold(world.now)
     world.run()
     assert ColdOpen(1, wipe=True) in world.cold.log
+
+
+def test_a_touch_while_its_entry_goes_down_is_not_forgotten_by_a_stop_that_begins_then() -> None:
+    world = World()
+    world.fail(Tier.WARM)
+    world.hold_cold = True
+    fill(world, 200)
+    leaving = [e.key for e in world.shard._holdings.directory if e.leaving]
+    assert leaving
+    world.ask(Touch(tuple(leaving), 1.0))
+    world.shard.begin_stop(world.now, 5.0)
+    world.hold_cold = False
+    world.tick(0.01, 200)
+    assert world.cold.marker is not None
+    restarted(world)
+    world.now += 2
+    holdings = world.shard._holdings
+    assert [k for k in leaving if holdings.visible(k, world.now)] == []
