@@ -3,8 +3,9 @@
     DRAINING in the map --> moving --all moved, or the deadline--> closing --> closed, DrainDone
                               (a tier that is sick is closed at once)
 
-Closed tiers are neither read nor written until the map shows another generation. DrainDone is told
-again every now and then until the map shows the tier out, so that a lost proposal does no harm.
+Closed tiers are neither read nor written until the map shows another generation, or in service with
+the same one: a drain that was called off just as it ended. DrainDone is told again every now and
+then until the map shows the tier out, so that a lost proposal does no harm.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from .coldreads import ColdReads
 from .effects import Effects
 from .emptying import Emptying, EmptyingCold, EmptyingMemory
 from .entry import COLD
+from .failures import Failure
 from .holdings import Holdings
 from .messages import ColdClose, ColdOpen, DrainDone
 from .moves import Moves
@@ -58,6 +60,7 @@ class Drains:
         self._peers = peers
         self._effects = effects
         self._drains: dict[int, _Drain] = {}
+        self._is_opening = False
 
     def use_map(self, now: float) -> None:
         """Begin the drains that the map asks for; drop those that it ended."""
@@ -84,8 +87,8 @@ class Drains:
         for drain in list(self._drains.values()):
             self._advance(drain, now)
         for standing, place in zip(self._standing.tiers, range(len(TIERS)), strict=True):
-            if standing.closed_generation is not None:
-                self._forget_some(place)
+            if standing.closed_generation is not None and self._is_forgotten(place):
+                self._reopen_if_called_off(place, now)
 
     def _advance(self, drain: _Drain, now: float) -> None:
         if drain.told_at is not None:
@@ -133,14 +136,34 @@ class Drains:
         moved = drain.work.moved if drain.work else 0
         self._effects.control(DrainDone((TIERS[drain.place],), moved, drain.left_behind))
 
-    def _forget_some(self, place: int) -> None:
+    def _reopen_if_called_off(self, place: int, now: float) -> None:
+        if not self._standing.is_called_off(place):
+            return
+        if place != COLD:
+            self._standing.reopen(place)
+        elif not self._is_opening:
+            self._is_opening = True
+            queue = self._holdings.queue
+            queue.serve(Job(lambda token: ColdOpen(token, wipe=True), self._opened), now)
+
+    def _opened(self, outcome: Outcome, now: float) -> None:
+        self._is_opening = False
+        if not self._standing.is_called_off(COLD):
+            return  # another drain has begun meanwhile
+        self._standing.reopen(COLD)
+        if isinstance(outcome, Failure):
+            self._standing.is_dead_now(COLD, outcome, now)
+
+    def _is_forgotten(self, place: int) -> bool:
+        """Whether nothing of a closed tier is left, after another slice."""
         holdings = self._holdings
         policy = holdings.cold.policy if place == COLD else holdings.memory[place].policy
         for _ in range(FORGET_A_TICK):
             victim = policy.victim()
             if victim is None:
-                return
+                return True
             holdings.forget(victim)
+        return False
 
 
 def _ignore(outcome: Outcome, now: float) -> None:

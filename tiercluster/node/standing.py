@@ -23,6 +23,7 @@ from .effects import Effects
 from .entry import COLD, REMOTE
 from .failures import Failure
 from .messages import TierTripped
+from .recovery import has_cold_elsewhere
 from .settings import NodeSettings
 
 NOT_LIVE = -1  # no entry has this generation
@@ -39,6 +40,7 @@ class TierStanding:
     tripped_in: TierRecord | None = None  # the record when the breaker opened
     was_seen_out: bool = False  # not UP in a map since the breaker opened
     closed_generation: int | None = None  # the drain of this generation has ended
+    is_read_only: bool = False  # what it holds is served, nothing new comes in
 
     @property
     def is_barred(self) -> bool:
@@ -50,12 +52,13 @@ class TierStanding:
 
     @property
     def is_usable(self) -> bool:
-        return self.record is not None and self.record.is_usable and not self.is_barred
+        may_be_written = not self.is_barred and not self.is_read_only
+        return self.record is not None and self.record.is_usable and may_be_written
 
     @property
     def is_draining(self) -> bool:
         """DRAINING and still to be moved."""
-        return self.is_readable and not self.is_usable
+        return self.is_readable and self.record is not None and not self.record.is_usable
 
     def use(self, record: TierRecord | None, now: float) -> None:
         self.record = record
@@ -80,7 +83,8 @@ class TierStanding:
 
 class Standing:
     """``live[place]`` is the generation that an entry of this place must carry to be read, NOT_LIVE
-    if the place may not be read; ``writable`` are the places of new entries, best first."""
+    if the place may not be read; ``writable`` are the places of new entries, best first.
+    ``is_emergency``: no tier is left to this member, here or elsewhere."""
 
     def __init__(self, settings: NodeSettings, effects: Effects) -> None:
         self._node = settings.id
@@ -92,6 +96,7 @@ class Standing:
         self.map = TierMap()
         self.live: list[int] = [NOT_LIVE] * 4
         self.writable: tuple[int, ...] = ()
+        self.is_emergency = False
 
     def use_map(self, tier_map: TierMap, now: float) -> None:
         self.map = tier_map
@@ -106,7 +111,22 @@ class Standing:
         # What others keep for us is used while the map shows our cold tier out, never after.
         self.live[REMOTE] = self.generation(COLD) if self.is_cold_out else NOT_LIVE
         usable = tuple(p for p, s in enumerate(self.tiers) if s.is_usable)
-        self.writable = usable or tuple(p for p, s in enumerate(self.tiers) if s.is_readable)
+        self.writable = usable or tuple(
+            p for p, s in enumerate(self.tiers) if s.is_readable and not s.is_read_only
+        )
+        self.is_emergency = not self._has_any
+
+    @property
+    def _has_any(self) -> bool:
+        if self.map.member(self._node) is None or any(s.is_readable for s in self.tiers):
+            return True
+        return self.is_cold_out and has_cold_elsewhere(self.map, self._node)
+
+    def has_other(self, place: int) -> bool:
+        """Whether anything can take over the work of a place."""
+        if any(s.is_usable for p, s in enumerate(self.tiers) if p != place):
+            return True
+        return has_cold_elsewhere(self.map, self._node)
 
     @property
     def is_cold_out(self) -> bool:
@@ -160,9 +180,25 @@ class Standing:
         generation = standing.tripped_in.generation
         self._effects.control(TierTripped(standing.tier, generation, failure.kind, evidence, first))
 
+    def make_read_only(self, place: int, is_read_only: bool) -> None:
+        self.tiers[place].is_read_only = is_read_only
+        self._refresh()
+
     def close(self, place: int) -> None:
         """Its drain is over: neither read nor written until the map has another generation."""
         self.tiers[place].closed_generation = self.generation(place)
+        self._refresh()
+
+    def is_called_off(self, place: int) -> bool:
+        """Whether its drain is over here while the map shows it in service, as it was."""
+        record, closed = self.tiers[place].record, self.tiers[place].closed_generation
+        if record is None or closed is None:
+            return False
+        return record.admin is Admin.IN and record.generation == closed
+
+    def reopen(self, place: int) -> None:
+        """Take back `close`."""
+        self.tiers[place].closed_generation = None
         self._refresh()
 
     def is_out(self, place: int) -> bool:

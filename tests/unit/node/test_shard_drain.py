@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.unit.node.shard_world import World, fill, only
 from tiercluster.node.messages import (
     ColdClose,
     ColdOpen,
     DrainDone,
 )
-from tiercluster.tiermap import Admin, Tier
+from tiercluster.tiermap import TIERS, Admin, Tier
 
 
 def test_a_drained_cold_store_is_emptied_and_closed_before_it_is_said() -> None:
@@ -70,3 +72,19 @@ def test_a_tier_whose_drain_has_ended_is_not_used_even_as_the_last_resort() -> N
     assert world.reported(DrainDone)
     world.store("after", b"v")
     assert world.place("after") == "remote"
+
+
+@pytest.mark.parametrize("tier", [Tier.HOT, Tier.WARM, Tier.COLD])
+def test_a_drain_that_is_called_off_after_its_end_here_gives_the_tier_back(tier: Tier) -> None:
+    """DrainDone is told, but Restore is committed before Drained: the map shows the tier in service
+    with the generation that the drain had closed."""
+    world = World()
+    world.store("before", b"v")
+    world.set_tier(tier, admin=Admin.DRAINING)
+    world.tick(0.1, 400)
+    assert world.reported(DrainDone)
+    world.set_tier(tier, admin=Admin.IN)
+    world.tick(0.1, 5)
+    assert world.shard._holdings.standing.tiers[TIERS.index(tier)].is_usable
+    assert world.store("after", b"w")
+    assert world.get("after") == b"w"
