@@ -236,9 +236,7 @@ def test_a_drain_past_the_guard_is_refused_unless_forced() -> None:
     assert all(t.admin is Admin.DRAINING for t in forced.map.members[1].tiers)
 
 
-@pytest.mark.parametrize(
-    ("share", "code"), [(0.3, OutcomeCode.REFUSED), (0.7, OutcomeCode.DONE)]
-)
+@pytest.mark.parametrize(("share", "code"), [(0.3, OutcomeCode.REFUSED), (0.7, OutcomeCode.DONE)])
 def test_the_share_in_the_map_decides(share: float, code: OutcomeCode) -> None:
     before = world(tier_in("DOWN/IN"))
     before = replace(before, map=replace(before.map, max_unavailable=share))
