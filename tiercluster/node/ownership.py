@@ -83,7 +83,7 @@ class Ownership:
             self._settle(now)
             return self._joined_without_serving(me)
         self._ring = ring_of(new, self._ring)
-        if me is None or me.incarnation.partition("#")[0] != self._token:
+        if me is None or not self._is_ours(me):
             self._drop_all()
             return True
         if me.incarnation != self.incarnation or not me.serves:
@@ -98,7 +98,7 @@ class Ownership:
     def _joined_without_serving(self, me: Member | None) -> bool:
         """Whether this is a new stint of ours that changed no ring: none of its tiers is readable.
         It takes part all the same, and pings under its new name."""
-        if me is None or me.incarnation.partition("#")[0] != self._token:
+        if me is None or not self._is_ours(me):
             return False
         if me.incarnation == self.incarnation:
             return False
@@ -106,13 +106,18 @@ class Ownership:
         self._drop_all()
         return True
 
+    def _is_ours(self, me: Member) -> bool:
+        """Whether this member, of our id, is this very process."""
+        return me.incarnation.partition("#")[0] == self._token
+
     def _may_be_leased(self, old: TierMap, new: TierMap) -> bool:
         """Whether somebody who is out now may hold a lease when all others have confirmed: one that
         was removed while UP, or that had not applied the map of those who voted it out. Such a
         lease rests on grants of members that were behind, too; they end when these confirm."""
-        was = old.member(self._node)
-        if was is None or was.state is not NodeState.UP:
-            return any(m.state is NodeState.DOWN and m.id != self._node for m in new.members)
+        was, now_me = old.member(self._node), new.member(self._node)
+        if was is None or was.state is not NodeState.UP or not self._is_ours(was):
+            is_down = any(m.state is NodeState.DOWN and m.id != self._node for m in new.members)
+            return is_down or _has_moved(was, now_me)
         up = {m.id for m in new.members if m.state is NodeState.UP}
         gone = [m for m in old.members if m.state is NodeState.UP and m.id not in up]
         if not gone:
@@ -187,6 +192,13 @@ class Ownership:
 
 def _serving(tier_map: TierMap) -> frozenset[str]:
     return frozenset(m.id for m in tier_map.members if m.serves)
+
+
+def _has_moved(was: Member | None, me: Member | None) -> bool:
+    """Whether an earlier process of ours may run on: at the same address our port was free."""
+    if was is None or me is None or was.state is not NodeState.UP:
+        return False
+    return was.address != me.address
 
 
 def _somebody_was_removed(old: TierMap, new: TierMap) -> bool:

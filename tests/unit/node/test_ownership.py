@@ -230,3 +230,27 @@ def test_a_node_that_serves_nothing_learns_that_it_has_joined():
     ownership.use_map(replace(tier_map(5, joined, *THREE[1:]), version=6), 0.0)
     assert ownership.incarnation == "n1#1"
     assert not any(ownership.slots)
+
+
+def test_a_process_that_moved_waits_for_the_lease_of_the_one_before_it():
+    """The earlier process of n1 runs on, elsewhere, and has not applied the map that replaces it.
+    Nobody asks it to confirm: in the map it is gone."""
+    moved = replace(member("n1", incarnation="new#1"), address="elsewhere:1")
+    ownership = Ownership("n1", "new", FENCE_S)
+    ownership.use_map(tier_map(5, *THREE), 0.0)
+    ownership.use_map(tier_map(6, moved, *THREE[1:]), 1.0)
+    for node in ("n2", "n3"):
+        ownership.confirm(node, f"{node}#0", 6, 1.0)
+    assert not ownership.is_settled
+    ownership.tick(1.0 + FENCE_S)
+    assert ownership.is_settled
+
+
+def test_a_process_that_took_over_the_address_of_the_one_before_it_need_not_wait():
+    """Its port was free, so nothing answers there any more."""
+    ownership = Ownership("n1", "new", FENCE_S)
+    ownership.use_map(tier_map(5, *THREE), 0.0)
+    ownership.use_map(tier_map(6, member("n1", incarnation="new#1"), *THREE[1:]), 1.0)
+    for node in ("n2", "n3"):
+        ownership.confirm(node, f"{node}#0", 6, 1.0)
+    assert ownership.is_settled
