@@ -1,7 +1,12 @@
 """The shard's side of the cold worker: bounded queues, deadlines, and rows to be deleted.
 
     asked --a place in the window is free--> in flight --answered, or its deadline--> finished
+       |                                           |                          ^
+       |                                           +--to be tried again--> paused
        \\--waited too long, or the tier is out--> shed (never counts against the tier)
+
+What is tried again (`recovery` says what) has its command made anew: what nobody wants any more is
+not asked twice, and a value is never written over a newer one.
 
 The deadline of an operation runs from the moment it is in flight; the window keeps that close to
 the moment the worker begins it, so that a long queue is not taken for a slow disk.
@@ -29,6 +34,8 @@ from .messages import (
     ColdGet,
     ColdOpened,
 )
+from .recovery import RETRY_PAUSE_S, ShrinkTier, TryAgain
+from .remedies import Remedies, Trial
 from .standing import Standing
 
 READ_WINDOW = 48  # operations in flight
@@ -37,6 +44,8 @@ WRITE_WINDOW_BYTES = 4 * 2**20  # in flight; one operation may be larger
 MAX_WAITING = 4096  # operations of each kind that wait for the window
 MAX_WAITING_BYTES = 64 * 2**20  # of values that wait to be written
 WRITE_PATIENCE = 4  # a write may wait this many deadlines before it is shed
+PATIENCE = (2, WRITE_PATIENCE)  # no try of a read, of a write begins after so many deadlines
+MAX_PAUSED = 256  # operations that wait to be tried again
 SERVICE_DEADLINE_S = 5.0  # opening, wiping, closing
 DELETE_BATCH = 512  # rows
 MAX_DOOMED = 200_000  # rows that wait to be deleted
@@ -51,15 +60,21 @@ Outcome = ColdDone | ColdFound | ColdAbsent | ColdOpened | Failure | None
 @dataclass(slots=True)
 class Job:
     """``command`` makes the command when its turn comes, None if it is no longer wanted (then
-    ``finish`` gets None). ``finish`` is called exactly once."""
+    ``finish`` gets None; a write that failed before gets that failure, as its row may be there).
+    ``finish`` is called exactly once. ``deadline`` of who asked, in monotonic seconds, 0: none."""
 
     command: Callable[[int], ColdCommand | None]
     finish: Callable[[Outcome, float], None]
     size: int = 0
+    deadline: float = 0.0
     lane: int = 0
     asked_at: float = 0.0
     due: float = 0.0
     epoch: int | None = None
+    shrinks: int = 0
+    retries: int = 0
+    failure: Failure | None = None  # of the last try
+    resume_at: float = 0.0
 
 
 READ, WRITE, SERVICE = 0, 1, 2  # lanes
@@ -68,12 +83,16 @@ READ, WRITE, SERVICE = 0, 1, 2  # lanes
 class ColdQueue:
     """``sheds`` counts operations that did not reach the worker."""
 
-    def __init__(self, deadline_s: float, standing: Standing, effects: Effects) -> None:
+    def __init__(
+        self, deadline_s: float, standing: Standing, remedies: Remedies, effects: Effects
+    ) -> None:
         self._deadline_s = deadline_s
         self._standing = standing
+        self._remedies = remedies
         self._effects = effects
         self._lanes: tuple[deque[Job], deque[Job]] = (deque(), deque())
         self._in_flight: dict[int, Job] = {}
+        self._paused: list[Job] = []
         self._counts = [0, 0, 0]
         self._bytes_waiting = 0
         self._bytes_in_flight = 0
@@ -104,7 +123,8 @@ class ColdQueue:
 
     @property
     def is_idle(self) -> bool:
-        return not (self._in_flight or self._lanes[READ] or self._lanes[WRITE] or self._doomed)
+        waits = self._lanes[READ] or self._lanes[WRITE] or self._paused
+        return not (self._in_flight or waits or self._doomed)
 
     def _has_window(self, lane: int) -> bool:
         if lane == READ:
@@ -125,11 +145,13 @@ class ColdQueue:
         self._token += 1
         command = job.command(self._token)
         if command is None:
-            job.finish(None, now)
+            job.finish(job.failure if job.lane == WRITE else None, now)
             return
         job.due = now + deadline_s
         if job.lane != SERVICE:
             job.epoch = self._standing.tiers[COLD].breaker.epoch
+            job.shrinks = self._remedies.begun(COLD)
+            self._remedies.asked(now, is_retry=job.failure is not None)
         self._in_flight[self._token] = job
         self._counts[job.lane] += 1
         self._bytes_in_flight += job.size
@@ -155,15 +177,54 @@ class ColdQueue:
             return
         self._counts[job.lane] -= 1
         self._bytes_in_flight -= job.size
-        if job.lane != SERVICE:
-            self._count(job, outcome, now)
-        job.finish(outcome, now)
+        if job.lane == SERVICE or self._is_final(job, outcome, now):
+            job.finish(outcome, now)
 
-    def _count(self, job: Job, outcome: Outcome, now: float) -> None:
-        if isinstance(outcome, Failure):
-            self._standing.failed(COLD, outcome, now, job.epoch)
-        else:
+    def _is_final(self, job: Job, outcome: Outcome, now: float) -> bool:
+        """Count it; False if it is going to be tried again."""
+        is_write = job.lane == WRITE
+        if not isinstance(outcome, Failure):
             self._standing.succeeded(COLD, now, job.epoch)
+            self._remedies.succeeded(COLD, is_write, now)
+            return True
+        trial = Trial(is_write, job.epoch, job.shrinks, job.retries, may_wait=True)
+        match self._remedies.failed(COLD, outcome, now, trial):
+            case TryAgain(pause_s):
+                job.retries += 1
+                return not self._pause(job, outcome, pause_s, now)
+            case ShrinkTier():
+                return not self._pause(job, outcome, RETRY_PAUSE_S, now)
+            case _:
+                return True
+
+    # --- trying again ---------------------------------------------------------------------------
+
+    def _pause(self, job: Job, failure: Failure, pause_s: float, now: float) -> bool:
+        """False if there is no room or no time for another try."""
+        job.failure, job.resume_at = failure, now + pause_s
+        if len(self._paused) >= MAX_PAUSED or job.resume_at >= self._until(job):
+            return False
+        self._paused.append(job)
+        return True
+
+    def _until(self, job: Job) -> float:
+        patience_s = PATIENCE[job.lane] * self._deadline_s
+        return min(job.asked_at + patience_s, job.deadline or float("inf"))
+
+    def _resume(self, now: float) -> None:
+        paused, self._paused = self._paused, []
+        for job in paused:
+            if now >= self._until(job):
+                job.finish(job.failure, now)
+            elif job.resume_at <= now and self._has_window(job.lane):
+                self._send(job, now, self._deadline_s)
+            else:
+                self._paused.append(job)
+
+    def _give_up_paused(self, now: float) -> None:
+        paused, self._paused = self._paused, []
+        for job in paused:
+            job.finish(job.failure, now)
 
     def _died(self, reason: str, now: float) -> None:
         dead = Failure(FailureKind.DEAD, reason)
@@ -189,12 +250,21 @@ class ColdQueue:
             self._end(token, _LATE, now)
         if not self._standing.tiers[COLD].is_readable:
             self._shed_all(now)
+        if self._standing.is_emergency:
+            self._give_up_in_flight(now)
         self._shed_older(READ, now - self._deadline_s, now)
         self._shed_older(WRITE, now - WRITE_PATIENCE * self._deadline_s, now)
+        self._flush_doomed(now)  # first: it makes the room that a write waits for
+        self._resume(now)
         self._fill(now)
-        self._flush_doomed(now)
+
+    def _give_up_in_flight(self, now: float) -> None:
+        """No tier is left: nobody waits for one. What became of these is not known."""
+        for token in [t for t, job in self._in_flight.items() if job.lane != SERVICE]:
+            self._end(token, _OUT, now)
 
     def _shed_all(self, now: float) -> None:
+        self._give_up_paused(now)
         for lane in (READ, WRITE):
             self._shed_older(lane, float("inf"), now)
 
@@ -222,7 +292,10 @@ class ColdQueue:
         self._doomed.pop((key, version), None)
 
     def _flush_doomed(self, now: float) -> None:
-        if self._is_deleting or not self._doomed or not self._standing.tiers[COLD].is_readable:
+        standing = self._standing.tiers[COLD]
+        if self._is_deleting or not self._doomed:
+            return
+        if standing.is_read_only or not standing.is_readable:
             return
         rows = tuple(row for row, _ in zip(self._doomed, range(DELETE_BATCH), strict=False))
         for row in rows:

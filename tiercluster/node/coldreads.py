@@ -26,6 +26,7 @@ class _Read:
     entry: Entry
     version: int
     waiters: list[Waiter]
+    job: Job | None = None  # of our own cold tier
 
 
 class ColdReads:
@@ -40,9 +41,9 @@ class ColdReads:
         self._waiting = 0
         self.shed = 0
 
-    def ask(self, entry: Entry, waiter: Waiter, now: float) -> bool:
+    def ask(self, entry: Entry, waiter: Waiter, now: float, deadline: float = 0.0) -> bool:
         """Read a visible entry of cold or remote; False, and the waiter is not called, if too much
-        is under way."""
+        is under way. After ``deadline`` (monotonic seconds, 0: none) nothing is tried again."""
         if self._waiting >= MAX_WAITERS:
             self.shed += 1
             return False
@@ -50,20 +51,22 @@ class ColdReads:
         read = self._reads.get(name)
         if read is None or read.entry is not entry:
             read = _Read(entry, entry.version, [])
-            if not self._begin(read, now):
+            if not self._begin(read, now, deadline):
                 self.shed += 1
                 return False
             self._reads[name] = read
+        elif read.job is not None:
+            read.job.deadline = _later(read.job.deadline, deadline)
         read.waiters.append(waiter)
         self._waiting += 1
         return True
 
-    def _begin(self, read: _Read, now: float) -> bool:
-        return (
-            self._ask_peer(read, now) if read.entry.place == REMOTE else self._ask_cold(read, now)
-        )
+    def _begin(self, read: _Read, now: float, deadline: float) -> bool:
+        if read.entry.place == REMOTE:
+            return self._ask_peer(read, now)
+        return self._ask_cold(read, now, deadline)
 
-    def _ask_cold(self, read: _Read, now: float) -> bool:
+    def _ask_cold(self, read: _Read, now: float, deadline: float) -> bool:
         entry, version = read.entry, read.version
 
         def command(token: int) -> ColdCommand | None:
@@ -80,7 +83,8 @@ class ColdReads:
             else:
                 self._arrived(read, COLD, None, now)
 
-        return self._holdings.queue.ask(Job(command, finish), READ, now)
+        read.job = Job(command, finish, 0, deadline)
+        return self._holdings.queue.ask(read.job, READ, now)
 
     def _ask_peer(self, read: _Read, now: float) -> bool:
         entry, version = read.entry, read.version
@@ -137,3 +141,8 @@ class ColdReads:
         self._waiting -= len(read.waiters)
         for waiter in read.waiters:
             waiter(value, read.entry, failed, now)
+
+
+def _later(one: float, other: float) -> float:
+    """The later of two deadlines; 0 is none at all."""
+    return max(one, other) if one and other else 0.0

@@ -44,6 +44,7 @@ from .messages import (
     ShardTurn,
     StandingKnown,
     StopServing,
+    TierRemedied,
     TierTripped,
     UseMap,
     Withhold,
@@ -51,6 +52,7 @@ from .messages import (
 from .own_tiers import OwnTiers
 from .peerwatch import PeerWatch
 from .proposals import Desire, Proposals, facts_of
+from .report_lines import log_line
 from .settings import NodeSettings
 from .view import NodeView
 
@@ -128,14 +130,15 @@ class Coordinator:
         if isinstance(event, ShardTurn):
             self._stalled(self._peers.shard_turned(event), "shard")
             return self._take_actions()
+        if isinstance(event, TierTripped | TierRemedied | DrainDone | ServingChanged):
+            self._actions.append(log_line(event))
         match event:
             case Applied(state):
                 self._applied(state, now)
             case TierTripped():
                 self._tiers.tripped(event, now)
-                facts = dict(event.evidence)
-                self._decided("warning", "tier_tripped", tier=event.tier, kind=event.kind,
-                              generation=event.generation, evidence=facts)  # fmt: skip
+            case TierRemedied():
+                self.counters[f"{event.strategy}_{'done' if event.ok else 'not_done'}"] += 1
             case Probed():
                 self._tiers.probed(event, now, self._jitter())
                 self._answer(self._admin.probed(event))
@@ -143,8 +146,6 @@ class Coordinator:
                 self._asked(event, now)
             case DrainDone():
                 self._tiers.drained(event)
-                self._decided("info", "drain_done", tiers=", ".join(event.tiers),
-                              moved=event.moved, left_behind=event.left_behind)  # fmt: skip
             case ColdReady():
                 self._cold = event
             case ShardStats():
@@ -152,8 +153,6 @@ class Coordinator:
                 self._tiers.stats(event, now)
             case ServingChanged():
                 self._serving = event
-                self._decided("info", "serving_changed", serving=event.serving,
-                              reason=event.reason, map_version=event.map_version)  # fmt: skip
             case ShardStopped(reason):
                 self._shard_stopped(reason, now)
             case Stop():

@@ -122,7 +122,8 @@ class EmptyingCold:
     def _send(self, entry: Entry, value: bytes, now: float) -> bool:
         node, version = self._peers.stand_in(entry.key), entry.version
         outage = self._holdings.standing.outage
-        if not node or self._holdings.remote_bytes + entry.cost > self._holdings.cold.capacity:
+        remote_bytes = self._holdings.remote_bytes + entry.cost
+        if not node or remote_bytes > self._holdings.cold.remote_capacity:
             return False
         blob, packed = self._holdings.packer.pack(value)
 

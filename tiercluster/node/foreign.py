@@ -135,7 +135,9 @@ class Foreign:
 
         self._kept.setdefault(asked.outage, OrderedDict())[asked.key] = kept
         cold.foreign_bytes += cost
-        if not self._holdings.queue.ask(Job(command, finish, len(value)), WRITE, now):
+        if not self._holdings.queue.ask(
+            Job(command, finish, len(value), origin.deadline), WRITE, now
+        ):
             self._drop(asked.outage, asked.key)
             return _NO_ROOM
         self._make_room()
@@ -175,7 +177,7 @@ class Foreign:
             else:
                 self._effects.answer(origin, _NOT_HERE)
 
-        if not self._holdings.queue.ask(Job(command, finish), READ, now):
+        if not self._holdings.queue.ask(Job(command, finish, 0, origin.deadline), READ, now):
             return _NO_ROOM
         return None
 

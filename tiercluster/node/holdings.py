@@ -26,7 +26,8 @@ class ColdBook:
     """What the cold tier holds, by the directory: order, bytes, and rows that tell another time."""
 
     def __init__(self, capacity_bytes: int) -> None:
-        self.capacity = capacity_bytes
+        self.capacity = capacity_bytes  # in force now
+        self.remote_capacity = capacity_bytes  # of what others keep for us: not their fault
         self.largest = capacity_bytes // LARGEST_SHARE
         self.policy: Policy = S3Fifo()
         self.foreign_bytes = 0

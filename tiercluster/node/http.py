@@ -77,6 +77,15 @@ def _tier_metrics(view: NodeView) -> Iterator[Metric]:
         for tier, stats in rows:
             counter.add_metric((str(tier),), getattr(stats, name))
         yield counter
+    note = GaugeMetricFamily(
+        "tiercluster_tier_remedied",
+        "1 while a tier is read-only or shrunk",
+        labels=("tier", "note"),
+    )
+    for tier, stats in rows:
+        if stats.note:
+            note.add_metric((str(tier), stats.note), 1)
+    yield note
     breaker = GaugeMetricFamily(
         "tiercluster_breaker", "1 for the state each breaker is in", labels=("tier", "state")
     )

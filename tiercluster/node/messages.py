@@ -172,6 +172,18 @@ class TierTripped:
 
 
 @dataclass(frozen=True, slots=True)
+class TierRemedied:
+    """What came of a strategy (`recovery`) that keeps the tier in use, or of an emergency; ``ok``
+    only if it is done and was seen to have helped."""
+
+    tier: Tier
+    strategy: str
+    kind: str  # of failure; "map": no failure of ours
+    ok: bool
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True)
 class Probed:
     tier: Tier
     failure: Failure | None  # None: it succeeded
@@ -240,9 +252,10 @@ class ServingChanged:
 class TierStats:
     entries: int
     bytes: int
-    capacity_bytes: int
+    capacity_bytes: int  # in force now
     hits: int
     misses: int
+    note: str = ""  # read-only, shrunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +276,7 @@ class ShardStopped:
 
 ShardReport = (
     TierTripped
+    | TierRemedied
     | Probed
     | PeerHeard
     | ShardTurn

@@ -10,6 +10,8 @@ then the entry is read where it was. If it changed meanwhile, the copy is garbag
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tiercluster.cluster.wire import ColdPut as PutForUs
 from tiercluster.cluster.wire import Kind, Reply, Status
 
@@ -19,6 +21,8 @@ from .failures import Failure, FailureKind
 from .holdings import Holdings, MemoryTier
 from .messages import ColdCommand, ColdDone, ColdPut
 from .peerbook import REMOTE_TTL_S, PeerBook
+from .recovery import ShrinkTier
+from .remedies import MEMORY_WRITE, Remedies
 
 PACKED_A_CALL = 64  # entries compressed to make room at once; more go to warm as they are
 LEAVING_SHARE = 8  # capacity / LEAVING_SHARE is kept for entries on their way to cold
@@ -30,8 +34,9 @@ NOWHERE = -1
 class Moves:
     """``wall_offset`` is the wall clock less the monotonic one, in seconds."""
 
-    def __init__(self, holdings: Holdings, peers: PeerBook) -> None:
+    def __init__(self, holdings: Holdings, peers: PeerBook, remedies: Remedies) -> None:
         self._holdings = holdings
+        self._remedies = remedies
         self._standing = holdings.standing
         self._queue = holdings.queue
         self._peers = peers
@@ -47,6 +52,26 @@ class Moves:
             if tier.size_bytes > tier.capacity - tier.capacity // LEAVING_SHARE:
                 self._relieve(tier, now)
         self.trim_cold()
+
+    def evict(self, place: int, now: float) -> None:
+        """Bring one tier below its limit."""
+        if place == COLD:
+            self.trim_cold()
+        else:
+            self._relieve(self._holdings.memory[place], now)
+
+    def try_again(
+        self, place: int, store: Callable[[], Failure | None], failure: Failure, now: float
+    ) -> Failure | None:
+        """Storing in hot or warm has failed: what follows, and once more wherever room was made.
+        Bounded, as a tier gives up only so much in a while."""
+        while isinstance(self._remedies.failed(place, failure, now, MEMORY_WRITE), ShrinkTier):
+            again = store()
+            if again is None:
+                self._remedies.succeeded(place, True, now)
+                return None
+            failure = again
+        return failure
 
     def below(self, place: int) -> int:
         """Where victims of a tier go: the next lower place that takes any, NOWHERE if none."""
@@ -89,9 +114,12 @@ class Moves:
             return False
         proven = entry.proven
         holdings.hot.drop(entry)
-        failure = holdings.warm.store(entry, value, proven, pack)
-        if failure is not None:
-            self._standing.failed(WARM, failure, now)
+
+        def store() -> Failure | None:
+            return holdings.warm.store(entry, value, proven, pack)
+
+        failure = store()
+        if failure is not None and self.try_again(WARM, store, failure, now) is not None:
             entry.value = value
             return False
         entry.leaving = 0
@@ -125,7 +153,7 @@ class Moves:
         cold = self._holdings.cold
         if below == COLD:
             return victim.size <= cold.largest
-        return self._holdings.remote_bytes + victim.cost <= cold.capacity
+        return self._holdings.remote_bytes + victim.cost <= cold.remote_capacity
 
     def _blob(self, victim: Entry, tier: MemoryTier, now: float) -> tuple[bytes, bool] | None:
         value = tier.read(victim)
@@ -257,7 +285,8 @@ class Moves:
         failure = tier.store(copy, value, proven=True)
         if failure is not None:
             if failure.kind is not FailureKind.TOO_LARGE:
-                self._standing.failed(above, failure, now)
+                # Not again: it may be lost from below meanwhile, and it is well where it is.
+                self._remedies.failed(above, failure, now, MEMORY_WRITE)
             return False
         copy.generation = self._standing.generation(above)
         copy.proven = True

@@ -8,6 +8,7 @@ Whatever becomes of the new value, the old one is gone from the moment the write
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from tiercluster.cluster.wire import Kind, Reply
 
@@ -31,10 +32,18 @@ class Placing:
         self._peers = peers
 
     def put(
-        self, key: bytes, value: bytes, flags: int, expires: float, now: float, done: Done
+        self,
+        key: bytes,
+        value: bytes,
+        flags: int,
+        expires: float,
+        now: float,
+        done: Done,
+        deadline: float = 0.0,
     ) -> int | None:
         """The version stored, NOT_STORED, or None: ``done`` gets one of them, with the time, when
-        the tier has confirmed."""
+        the tier has confirmed. After ``deadline`` (monotonic seconds, 0: none) nothing is tried
+        again."""
         holdings = self._holdings
         directory, standing = holdings.directory, holdings.standing
         version = directory.next_version()
@@ -48,13 +57,15 @@ class Placing:
         entry = Entry(key, version, flags, expires, len(value))
         for place in standing.writable:
             if place == COLD:
-                return self._put_cold(entry, value, now, done)
-            failure = holdings.memory[place].store(entry, value)
+                return self._put_cold(entry, value, now, done, deadline)
+            store = partial(holdings.memory[place].store, entry, value)
+            failure = store()
+            if failure is not None:
+                failure = self._moves.try_again(place, store, failure, now)
             if failure is None:
                 entry.generation = standing.generation(place)
                 directory.put(entry)
                 return version
-            standing.failed(place, failure, now)
         return self._put_peer(entry, value, now, done)
 
     def _rewrite(self, old: Entry, value: bytes) -> bool:
@@ -64,7 +75,9 @@ class Placing:
         hot = self._holdings.hot
         return not hot.faults.is_on and hot.rewrite(old, value) is None
 
-    def _put_cold(self, entry: Entry, value: bytes, now: float, done: Done) -> int | None:
+    def _put_cold(
+        self, entry: Entry, value: bytes, now: float, done: Done, deadline: float
+    ) -> int | None:
         """Until the worker has confirmed it, the entry is invisible."""
         holdings, queue = self._holdings, self._holdings.queue
         version, generation = entry.version, holdings.standing.generation(COLD)
@@ -92,7 +105,7 @@ class Placing:
         entry.value = None
         holdings.settle_in_cold(entry, value, False, UNCONFIRMED, proven=False)
         holdings.directory.put(entry)
-        if queue.ask(Job(command, finish, len(value)), WRITE, now):
+        if queue.ask(Job(command, finish, len(value), deadline), WRITE, now):
             self._moves.trim_cold()
             return None
         holdings.forget(entry)
@@ -104,7 +117,7 @@ class Placing:
             return NOT_STORED
         node, outage = self._peers.stand_in(entry.key), holdings.standing.outage
         cost = len(value) + len(entry.key) + OVERHEAD_BYTES
-        if not node or holdings.remote_bytes + cost > holdings.cold.capacity:
+        if not node or holdings.remote_bytes + cost > holdings.cold.remote_capacity:
             return NOT_STORED
 
         def finish(reply: Reply | None, now: float) -> None:

@@ -10,6 +10,7 @@ from .entry import COLD, NEVER, Entry
 from .failures import Failure, FailureKind
 from .holdings import Holdings, MemoryTier
 from .messages import ColdDone, ColdProbe, Probed
+from .remedies import Remedies
 from .settings import NodeSettings
 
 PROBE_KEY = b"\xfeprobe"  # no wire key begins so
@@ -20,7 +21,10 @@ _WRONG = Failure(FailureKind.CORRUPT, "the probe read back something else")
 
 
 class Probes:
-    def __init__(self, holdings: Holdings, settings: NodeSettings, effects: Effects) -> None:
+    def __init__(
+        self, holdings: Holdings, remedies: Remedies, settings: NodeSettings, effects: Effects
+    ) -> None:
+        self._remedies = remedies
         self._holdings = holdings
         self._deadline_s = settings.cold.deadline_s
         self._effects = effects
@@ -37,6 +41,7 @@ class Probes:
     def _cold_probed(self, outcome: Outcome, now: float) -> None:
         match outcome:
             case ColdDone(_, took_s):
+                self._remedies.write_succeeded(COLD)
                 self._effects.control(Probed(Tier.COLD, None, took_s))
             case Failure():
                 self._effects.control(Probed(Tier.COLD, outcome, self._deadline_s))

@@ -42,13 +42,15 @@ class Strategy(StrEnum):
 class Context:
     """What is known when the failure comes. ``is_tripped``: the breaker is open. ``retries``: of
     this operation so far. ``retry_share``: of all operations in the window. ``shrinks``: of the
-    tier in the window. ``is_read_only``: it was degraded already. ``reads_work``: one succeeded
-    since the first failure. ``has_other_tier``: another tier, here or elsewhere, can take over."""
+    tier in the window; ``can_shrink``: it holds something to give up. ``is_read_only``: it was
+    degraded already. ``reads_work``: the last one succeeded. ``has_other_tier``: another tier, here
+    or elsewhere, can take over."""
 
     is_tripped: bool = False
     retries: int = 0
     retry_share: float = 0.0
     shrinks: int = 0
+    can_shrink: bool = True
     is_read_only: bool = False
     reads_work: bool = True
     has_other_tier: bool = True
@@ -87,7 +89,8 @@ def _is_possible(strategy: Strategy, context: Context) -> bool:
             has_budget = context.retry_share < RETRY_BUDGET
             return not context.is_tripped and context.retries < RETRY_LIMIT and has_budget
         case Strategy.REALLOCATE:
-            return not context.is_tripped and context.shrinks < SHRINK_LIMIT
+            has_more = context.can_shrink and context.shrinks < SHRINK_LIMIT
+            return has_more and not context.is_tripped
         case Strategy.DEGRADE:
             return context.reads_work and not context.is_read_only
         case Strategy.TIER_FAILOVER:
@@ -153,12 +156,17 @@ def order_for(
         case Strategy.DEGRADE:
             return MakeReadOnly(tier)
         case Strategy.TIER_FAILOVER:
-            is_out = context.is_tripped or kind in TRIPS_AT_ONCE
-            return Failover(tier, is_out and kind in COUNTS)
+            is_proof = kind in TRIPS_AT_ONCE or _is_hopeless(kind, context)
+            return Failover(tier, (context.is_tripped or is_proof) and kind in COUNTS)
         case Strategy.EMERGENCY:
             return Emergency()
         case _:
             assert_never(strategy)
+
+
+def _is_hopeless(kind: FailureKind, context: Context) -> bool:
+    """Whether it has given up so much in vain that giving up more will not help."""
+    return kind is FailureKind.NO_SPACE and context.shrinks >= SHRINK_LIMIT
 
 
 # --- the attempt to fail a tier over ------------------------------------------------------------
@@ -210,7 +218,12 @@ def has_target(tier_map: TierMap, ref: TierRef) -> bool:
         return False
     if any(r.is_usable for r in member.tiers if r.tier is not ref.tier):
         return True
-    return any(_takes_cold(m) for m in tier_map.members if m.id != ref.node)
+    return has_cold_elsewhere(tier_map, ref.node)
+
+
+def has_cold_elsewhere(tier_map: TierMap, node: str) -> bool:
+    """Whether another node's cold tier can stand in for that of ``node``."""
+    return any(_takes_cold(m) for m in tier_map.members if m.id != node)
 
 
 def _takes_cold(member: Member) -> bool:

@@ -47,18 +47,22 @@ from .effects import (
 from .entry import COLD, HOT, WARM
 from .failures import Failure
 from .foreign import Foreign
-from .holdings import Holdings
+from .holdings import ColdBook, Holdings
 from .messages import ColdAnswer, ColdCommand, ColdFault, ColdRow, ShardStats, TierStats
 from .moves import Moves
 from .peerbook import PeerBook
 from .placing import Placing
 from .probes import Probes
+from .readonly import ReadOnlyWatch
+from .remedies import Remedies
 from .restart import Restart
 from .settings import NodeSettings
 from .standing import Standing
 from .stopping import Stopping
 from .sweep import Sweep
 from .tiers.faults import FaultPlan
+from .tiers.hot import HotTier
+from .tiers.warm import WarmTier
 from .verbs_read import ReadVerbs
 from .verbs_scan import ScanVerbs
 from .verbs_write import WriteVerbs
@@ -80,10 +84,14 @@ class Shard:
         self._now = 0.0
         cold_s = settings.cold.deadline_s
         self._standing = Standing(settings, self._effects)
-        self._queue = ColdQueue(cold_s, self._standing, self._effects)
+        self._remedies = Remedies(settings, self._standing, self._effects)
+        self._queue = ColdQueue(cold_s, self._standing, self._remedies, self._effects)
         self._holdings = Holdings(settings, self._standing, self._queue)
         self._peers = PeerBook(settings.id, cold_s, self._effects)
-        self._moves = Moves(self._holdings, self._peers)
+        self._moves = Moves(self._holdings, self._peers, self._remedies)
+        sized = (self._holdings.hot, self._holdings.warm, self._holdings.cold)
+        self._remedies.watch(sized, self._moves.evict)
+        self._readonly = ReadOnlyWatch(self._holdings, self._remedies, settings)
         self._reads = ColdReads(self._holdings, self._moves, self._peers)
         placing = Placing(self._holdings, self._moves, self._peers)
         self._read = ReadVerbs(self._holdings, self._moves, self._reads, self._effects)
@@ -92,7 +100,7 @@ class Shard:
         )  # fmt: skip
         self._scan = ScanVerbs(self._holdings)
         self._foreign = Foreign(self._holdings, self._moves, self._effects)
-        self._probes = Probes(self._holdings, settings, self._effects)
+        self._probes = Probes(self._holdings, self._remedies, settings, self._effects)
         self._sweep = Sweep(self._holdings)
         self._drains = Drains(
             self._holdings, self._moves, self._reads, self._peers, self._effects
@@ -105,6 +113,7 @@ class Shard:
     def use_map(self, state: MapState, now: float) -> None:
         """Health, admin and generation of this node's tiers, and who stands in for its cold."""
         self._standing.use_map(state.map, now)
+        self._remedies.use_map()
         self._peers.use_map(state.map)
         self._foreign.use_map()
         self._drains.use_map(now)
@@ -181,6 +190,8 @@ class Shard:
     def tick(self, now: float) -> None:
         """What is due: deadlines, a bucket of the sweep, a slice of each drain."""
         self._now = now
+        self._remedies.tick(now)
+        self._readonly.tick(now)
         self._queue.tick(now)
         self._peers.tick(now)
         self._foreign.tick(now)
@@ -229,26 +240,25 @@ class Shard:
     def stats(self) -> ShardStats:
         holdings, hits = self._holdings, self._read.hits
         asked = sum(hits) + self._read.misses
-        hot, warm, cold = holdings.hot, holdings.warm, holdings.cold
-        below_hot = asked - hits[HOT]
-        below_warm = below_hot - hits[WARM]
-        below_cold = below_warm - hits[COLD]
         return ShardStats(
             tiers=(
-                TierStats(hot.policy.count, hot.size_bytes, hot.capacity, hits[HOT], below_hot),
-                TierStats(
-                    warm.policy.count, warm.size_bytes, warm.capacity, hits[WARM], below_warm
-                ),
-                TierStats(
-                    cold.policy.count,
-                    cold.size_bytes,
-                    cold.capacity,
-                    hits[COLD],
-                    below_cold,
-                ),
+                self._tier_stats(HOT, holdings.hot, asked),
+                self._tier_stats(WARM, holdings.warm, asked),
+                self._tier_stats(COLD, holdings.cold, asked),
             ),
             counters=self._counters(),
             breakers=tuple(str(s.breaker.state(self._now)) for s in self._standing.tiers),
+        )
+
+    def _tier_stats(self, place: int, tier: HotTier | WarmTier | ColdBook, asked: int) -> TierStats:
+        hits = self._read.hits
+        return TierStats(
+            entries=tier.policy.count,
+            bytes=tier.size_bytes,
+            capacity_bytes=tier.capacity,
+            hits=hits[place],
+            misses=asked - sum(hits[: place + 1]),
+            note=self._remedies.note(place),
         )
 
     def _counters(self) -> tuple[tuple[str, int], ...]:
@@ -269,4 +279,5 @@ class Shard:
             ("cold_operations_shed", self._queue.sheds),
             ("peer_failures", self._peers.failures),
             ("kept_for_others", self._foreign.count),
+            *self._remedies.counters(),
         )

@@ -198,7 +198,7 @@ class ReadVerbs:
                 self._effects.answer(gathering.origin, gathering.answer(now))
 
         gathering.waiting += 1
-        if not self._reads.ask(entry, arrived, now):
+        if not self._reads.ask(entry, arrived, now, gathering.origin.deadline):
             gathering.waiting -= 1
             self.misses += 1
 

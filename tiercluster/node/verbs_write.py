@@ -31,6 +31,8 @@ _INTEGER = re.compile(rb"-?[0-9]{1,19}")
 _OVERFLOW = Status.BAD_REQUEST, Refusal("the counter would leave the range of 64 bits"), b""
 _UNREADABLE = Status.RETRY, Refusal("the counter cannot be read now"), b""
 _NOT_KEPT = Status.RETRY, Refusal("the counter cannot be stored now"), b""
+# Not RETRY: that would have the client wait for what does not come back within its deadline.
+_NO_TIER = Status.SHED, Refusal("no tier is left to store the counter"), b""
 _ABSENT = Status.OK, Counter(False, True, 0, 0), b""
 
 
@@ -109,7 +111,8 @@ class WriteVerbs:
             if not storing.waiting:
                 self._effects.answer(storing.origin, storing.answer())
 
-        version = self._placing.put(key, value, flags, expires, now, done)
+        deadline = storing.origin.deadline
+        version = self._placing.put(key, value, flags, expires, now, done, deadline)
         if version is None:
             storing.waiting += 1
         else:
@@ -187,7 +190,8 @@ class WriteVerbs:
             if answered is not None:
                 self._effects.answer(origin, answered)
 
-        return None if self._reads.ask(entry, arrived, now) else _UNREADABLE
+        asked_for = self._reads.ask(entry, arrived, now, origin.deadline)
+        return None if asked_for else _UNREADABLE
 
     def _incr_again(self, asked: Incr, origin: Origin, now: float) -> Answered | None:
         entry = self._holdings.visible(asked.key, now)
@@ -215,11 +219,14 @@ class WriteVerbs:
         def done(version: int, now: float) -> None:
             self._effects.answer(origin, self._counted(total, version))
 
-        version = self._placing.put(asked.key, b"%d" % total, flags, expires, now, done)
+        value, deadline = b"%d" % total, origin.deadline
+        version = self._placing.put(asked.key, value, flags, expires, now, done, deadline)
         if version is None:
             return None
         self._moves.make_room(now)
         return self._counted(total, version)
 
     def _counted(self, total: int, version: int) -> Answered:
-        return (Status.OK, Counter(True, True, total, version), b"") if version else _NOT_KEPT
+        if version:
+            return Status.OK, Counter(True, True, total, version), b""
+        return _NO_TIER if self._holdings.standing.is_emergency else _NOT_KEPT

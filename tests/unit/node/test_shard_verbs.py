@@ -164,7 +164,7 @@ def test_a_counter_that_cannot_be_read_is_not_begun_anew() -> None:
     world.store("n", b"5")
     world.hold_cold = True
     rid = world.send(Incr(key("n"), 1, 100, None))
-    world.tick(0.3)
+    world.tick(0.3, 3)
     assert world.answers[rid][0] is Status.RETRY
 
 
