@@ -233,7 +233,7 @@ class FakeNode:
 
     def _store_one(self, key: bytes, data: bytes, flags: int, ttl: float | None) -> int:
         self._counter += 1
-        version = (self.map.ring_version << 36) + self._counter
+        version = (self.map.ring_version << 40) + self._counter
         self.entries[key] = Entry(data, flags, ttl, version)
         return version
 

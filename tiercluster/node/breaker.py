@@ -1,6 +1,7 @@
 """The circuit breaker of one tier: pure, on the caller's monotonic clock.
 
     CLOSED --k failures at the failure rate, within the window--> OPEN
+    CLOSED --k failures in a row--> OPEN
     OPEN --cooldown over--> HALF_OPEN
     HALF_OPEN --the one probe succeeded--> CLOSED
     HALF_OPEN --the one probe failed--> OPEN
@@ -50,7 +51,9 @@ class _Bucket:
 
 
 class Breaker:
-    """Opens on ``trip_failures`` failures that are ``trip_rate`` of all calls in ``window_s``.
+    """Opens on ``trip_failures`` failures that are ``trip_rate`` of all calls in ``window_s``, or
+    that come in a row: a window full of successes from before says nothing about a tier that has
+    just died.
 
     The window is counted in BUCKETS steps and may be up to one step shorter, never longer.
     """
@@ -61,6 +64,7 @@ class Breaker:
         self._past: deque[_Bucket] = deque()
         self._bucket = _Bucket(float("-inf"))
         self._edge = float("-inf")
+        self._in_a_row = 0
         self._closed = True
         self._half_open_at = 0.0
         self._epoch = 0
@@ -99,6 +103,7 @@ class Breaker:
             self._begin_bucket(now)
         if epoch is None or epoch == self._epoch:
             self._bucket.successes += 1
+            self._in_a_row = 0
 
     def record_failure(self, now: float, kind: FailureKind, epoch: int | None = None) -> bool:
         """True when this failure opened the breaker. Kinds that are overload are not counted, not
@@ -110,7 +115,9 @@ class Breaker:
         self._count_failure(now)
         self._forget_before(now - self._settings.window_s)
         failures, calls, _ = self._tally()
-        if failures < self._settings.trip_failures or failures < self._settings.trip_rate * calls:
+        enough = self._settings.trip_failures
+        is_rate = failures >= self._settings.trip_rate * calls or self._in_a_row >= enough
+        if failures < enough or not is_rate:
             return False
         self._open(now, kind)
         return True
@@ -161,6 +168,7 @@ class Breaker:
     def _begin_epoch(self) -> None:
         self._epoch += 1
         self._probe = None
+        self._in_a_row = 0
         self._past.clear()
         self._bucket = _Bucket(float("-inf"))
         self._edge = float("-inf")
@@ -180,6 +188,7 @@ class Breaker:
         if not self._bucket.failures:
             self._bucket.first_error_at = now
         self._bucket.failures += 1
+        self._in_a_row += 1
 
     def _tally(self) -> tuple[int, int, float]:
         """Failures, calls and the time of the first failure in the window."""

@@ -12,7 +12,8 @@ from .entry import Entry
 
 BUCKETS = 256
 BUCKET_SHIFT = 6  # slot >> BUCKET_SHIFT is the bucket
-VERSION_SHIFT = 36  # a version is (ring version << VERSION_SHIFT) + counter
+# A version is (ring version << VERSION_SHIFT) + counter: a trillion writes a stint, in 63 bits.
+VERSION_SHIFT = 40
 
 
 class Directory:

@@ -119,8 +119,8 @@ class Shard:
         self._drains.use_map(now)
 
     def set_stint(self, ring_version: int, floors: Sequence[int]) -> None:
-        """Versions from now on are above ``ring_version << 36``; an entry in a slot is invisible if
-        its version is below ``floors[slot] << 36``."""
+        """Versions from now on are above ``ring_version << 40``; an entry in a slot is invisible if
+        its version is below ``floors[slot] << 40``."""
         self._holdings.directory.set_stint(ring_version, floors)
 
     def use_wall(self, offset_s: float) -> None:

@@ -38,8 +38,25 @@ def test_many_failures_below_the_rate_do_not_trip() -> None:
     breaker = Breaker(RULES)
     for _ in range(100):
         breaker.record_success(0.0)
-    assert not any(breaker.record_failure(0.1, IO) for _ in range(99))
+    for _ in range(30):  # in fours, so never k in a row
+        breaker.record_success(0.1)
+        assert not any(breaker.record_failure(0.1, IO) for _ in range(4))
+    breaker.record_success(0.1)
+    assert not any(breaker.record_failure(0.1, IO) for _ in range(4))
     assert breaker.record_failure(0.1, IO)
+
+
+def test_a_tier_that_dies_trips_at_the_fifth_failure_however_busy_it_was() -> None:
+    breaker = Breaker(RULES)
+    for _ in range(100_000):
+        breaker.record_success(0.0)
+    assert [breaker.record_failure(0.1, IO) for _ in range(5)] == [False] * 4 + [True]
+
+
+def test_failures_in_a_row_but_far_apart_do_not_trip() -> None:
+    breaker = Breaker(RULES)
+    for i in range(20):
+        assert not breaker.record_failure(i * RULES.window_s / 3, IO)
 
 
 def test_failures_older_than_the_window_are_forgotten() -> None:
@@ -197,7 +214,10 @@ def test_whatever_happens_it_trips_only_with_cause_and_never_wedges(
                 calls.append((now, False))
                 if breaker.record_failure(now, IO, breaker.epoch):
                     recent = [ok for at, ok in calls if at > now - RULES.window_s]
-                    assert recent.count(False) >= RULES.trip_failures
+                    failed = recent.count(False)
+                    assert failed >= RULES.trip_failures
+                    in_a_row = not any(ok for _, ok in calls[-RULES.trip_failures :])
+                    assert in_a_row or failed >= RULES.trip_rate * len(recent)
                     calls.clear()
             case "overload":
                 assert not breaker.record_failure(now, FailureKind.FULL)
