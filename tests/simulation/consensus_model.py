@@ -80,6 +80,7 @@ class Consensus:
         self.losses = 0.02  # of proposals on their way
         self.late = 0.3  # of those whose leader lost its majority: committed later all the same
         self.doubles = 0.05
+        self.lags = 0.03  # that a member is late with a command
 
     def seat(self, voter: Voter) -> None:
         self.seats[voter.name] = Seat(voter)
@@ -206,7 +207,9 @@ class Consensus:
         for seat in self.seats.values():
             if self._hears(self.leader, seat.voter.name):
                 delay_s = self._network.delay(self.leader, seat.voter.name)
-                if self._loop.chance(0.03):  # this member's replica is busy with something else
+                if self._loop.chance(
+                    self.lags
+                ):  # this member's replica is busy with something else
                     seat.lags_until = self._loop.now + self._loop.uniform(0.05, 0.8)
                 self._loop.after(delay_s, self._sync, seat)
 

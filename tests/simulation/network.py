@@ -275,12 +275,11 @@ class Network:
             if connection.host is host:
                 connection.close()
             elif connection.wire is not None and connection.wire.server is host:
-                if self.is_free(connection.host, host):
-                    delay_s = self.delay(host.name, connection.host.name)
-                    self.loop.after(delay_s, self._reset, connection, connection.wire)
+                delay_s = self.delay(host.name, connection.host.name)
+                self.loop.after(delay_s, self._reset, connection, connection.wire)
         self.wires = {i: w for i, w in self.wires.items() if w.server is not host or w.is_open}
         self.look()
 
     def _reset(self, connection: Connection, wire: Wire) -> None:
-        if connection.wire is wire:
+        if connection.wire is wire and self.is_free(connection.host, wire.server):
             connection.lose()

@@ -13,13 +13,14 @@ from tiercluster.node.settings import (
     TierSettings,
 )
 
-SMALL_TIER_BYTES = 36_000  # a handful of entries: everything moves all the time
+SMALL_TIER_BYTES = 18_000  # a handful of entries: everything moves all the time
 
 # Times are shorter than by default where they only make a world last longer. The detector's are
 # those of the product.
-RECOVERY = RecoverySettings(probe_interval_s=0.1, successes=2, stable_s=0.3, hold_down_s=0.3,
-                            hold_down_max_s=1.5, attempt_timeout_s=1.0)  # fmt: skip
+RECOVERY = RecoverySettings(probe_interval_s=0.1, successes=2, stable_s=0.3, hold_down_s=0.8,
+                            hold_down_max_s=2.0, attempt_timeout_s=1.0)  # fmt: skip
 
+FILLERS = 30  # keys a node that nobody cares about: they push the others out of memory
 FAULTS = (
     ("crash", 10), ("pause", 14), ("isolate", 8), ("cut", 8), ("one_way", 10), ("halves", 4),
     ("cut_client", 6), ("slow", 6), ("depose", 5), ("disk", 10), ("stop", 5), ("operator", 22),
@@ -43,6 +44,11 @@ class Plan:
     spikes: float
     faults: tuple[tuple[str, int], ...] = FAULTS  # with their weights
     victims: tuple[str, ...] = ()  # nodes that crash, stop and pause; none: all
+    lags: float = 0.03  # probability that a member's replica is late with a command
+
+    @property
+    def fillers(self) -> tuple[bytes, ...]:
+        return tuple(wire_key(b"f", b"f%d" % i) for i in range(FILLERS * self.nodes))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -93,7 +99,7 @@ def rough_plan(seed: int, *faults: str, victims: tuple[str, ...] = ()) -> Plan:
 def settings_of(plan: Plan, name: str) -> NodeSettings:
     """The settings of one node of this world."""
     others = tuple((n, f"raft:{n}") for n in plan.names if n != name)
-    tiers = [_small(TierSettings(2**20, trip, window_s=2.0, cooldown_s=0.3)) for trip in (3, 4, 5)]
+    tiers = [_small(TierSettings(2**20, trip, window_s=2.0, cooldown_s=0.3)) for trip in (2, 3, 3)]
     return NodeSettings(
         id=name,
         listen=f"sim:{name}",

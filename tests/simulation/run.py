@@ -21,7 +21,7 @@ def main() -> int:
     violation: Exception | None = None
     try:
         world.run()
-    except Exception as found:  # a core that raises is a finding, too
+    except Exception as found:  # noqa: BLE001 - a core that raises is a finding, too
         violation = found
     for line in world.loop.trace.lines:
         print(line)

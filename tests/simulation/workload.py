@@ -42,6 +42,7 @@ class Workload:
         self._plan = plan
         self._clients = clients
         self._counters = plan.keys[::COUNTERS]
+        self._fillers = plan.fillers
         self._plain = tuple(k for k in plan.keys if k not in self._counters)
         self._count = 0
         self._seen: dict[bytes, int] = {}  # a version that was read lately, for cas
@@ -67,10 +68,13 @@ class Workload:
         """One call of any kind."""
         random = self._loop.random
         timeout_s = random.choice(TIMEOUTS_S)
-        if random.random() < 0.2:
+        operation: Operation
+        if random.random() < 0.3:
+            operation, call = self._filler_call(client)
+        elif random.random() < 0.2:
             key = random.choice(self._counters)
             if random.random() < 0.05:
-                operation: Operation = DeleteOp([key])
+                operation = DeleteOp([key])
                 call = Call(client.name, "delete", key)
             else:
                 operation = IncrOp(Incr(key, 1, FIRST, None))
@@ -78,6 +82,18 @@ class Workload:
         else:
             operation, call = self._plain_call(client, random.choices(KINDS, WEIGHTS)[0])
         client.begin(operation, call, timeout_s, self._ended)
+
+    def _filler_call(self, client: SimClient) -> tuple[Operation, Call]:
+        """Many keys at once, so that the memory of the nodes is full."""
+        random, name = self._loop.random, client.name
+        keys = random.sample(self._fillers, 12)
+        if random.random() < 0.5:
+            return GetOp(keys, meta=True), _batch(name, "get", keys)
+        call = _batch(name, "set", keys)
+        for part in call.parts:
+            part.value = self._value() + random.randbytes(700)
+        values = [(part.value, 1) for part in call.parts]
+        return StoreOp(Mode.SET, keys, values, None), call
 
     def _ended(self, call: Call) -> None:
         if call.kind == "get" and call.version and not call.parts:
@@ -107,7 +123,7 @@ class Workload:
                 value = call.value, 1
                 return OnceStoreOp(Mode.CAS, [key], [value], None, call.expected), call
             case _:
-                ttl = random.uniform(0.3, 2.0) if random.random() < 0.15 else None
+                ttl = random.uniform(0.05, 1.5) if random.random() < 0.25 else None
                 call = Call(name, kind, key, self._value(), ttl)
                 mode, once = Mode[kind.upper()], OnceStoreOp if kind != "set" else StoreOp
                 return once(mode, [key], [(call.value, 1)], ttl), call
@@ -115,7 +131,9 @@ class Workload:
     def _value(self) -> bytes:
         """Unlike any other; of any length."""
         self._count += 1
-        return b"#%d;" % self._count + b"x" * self._loop.random.choice((3, 600, 3000, 4000))
+        return b"#%d;" % self._count + self._loop.random.randbytes(
+            self._loop.random.choice((3, 100, 400, 900))
+        )
 
 
 def _batch(name: str, kind: str, keys: list[bytes]) -> Call:

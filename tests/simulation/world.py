@@ -28,7 +28,7 @@ from .plan import RECOVERY, Plan, plan_of, settings_of
 from .workload import Operators, Workload
 
 SLOTS = 64  # instead of 16384: nothing depends on it but the time that a new ring takes
-JOIN_S = 6.0
+JOIN_S = 12.0
 WELL_S = 9.0  # until all must be well after everything is healed
 CALM_S = 0.5
 
@@ -68,8 +68,9 @@ class World:
 
     def _make(self) -> None:
         self.network = Network(self.loop)
-        self.checkers = Checkers(self.loop, self.plan.keys, RECOVERY)
+        self.checkers = Checkers(self.loop, self.plan.keys + self.plan.fillers, RECOVERY)
         self.consensus = Consensus(self.loop, self.network, self.checkers.committed)
+        self.consensus.lags = self.plan.lags
         self.nodes = [self._node(name) for name in self.plan.names]
         self.checkers.nodes = self.nodes
         self.clients = [self._client(i) for i in range(self.plan.clients)]
