@@ -13,8 +13,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.unit.node.shard_world import World, key
-from tiercluster.cluster.wire import DeletePrefix, Get, Mode, Peek, Scan, Status, Touch
+from tests.unit.node.shard_world import OTHER, World, key
+from tiercluster.cluster.wire import ColdPut, DeletePrefix, Get, Mode, Peek, Scan, Status, Touch
+from tiercluster.node.failures import Failure, FailureKind
 from tiercluster.node.messages import DrainDone
 from tiercluster.tiermap import TIERS, Admin, Health, Tier
 
@@ -115,6 +116,39 @@ cold       5@cold          5@remote        5@remote        miss            miss
 all        5@hot           5@remote        5@remote        miss            miss
 """
 
+# What a node comes to by itself, before any map says so: a cold tier that takes no writes, and no
+# tier left to it, here or elsewhere.
+OWN_STATES = {("cold", "READ-ONLY"), ("all", "EMERGENCY")}
+OWN_TABLE = """
+            cold/READ-ONLY  all/EMERGENCY
+get         5@cold          miss
+set         stored@hot      not-stored
+set-below   not-stored      not-stored
+add         refused@cold    refused
+replace     stored@hot      refused
+cas         stored@hot      refused
+delete      deleted         absent
+incr        6@hot           absent
+touch       touched@cold    absent
+peek        seen@cold       absent
+scan        listed@cold     not-listed
+clear       cleared-1       cleared-0
+promote     5@hot           miss
+demote      5@cold          miss
+hand-off    5@cold          miss
+"""
+
+
+def own_table(text: str) -> dict[tuple[str, str, str], str]:
+    """As `table`, with one column for each state."""
+    head, *lines = [line.split() for line in text.strip().splitlines()]
+    states = [tuple(state.split("/")) for state in head]
+    return {
+        (verb, row, column): cell
+        for verb, *cells in lines
+        for (row, column), cell in zip(states, cells, strict=True)
+    }
+
 
 def table(text: str) -> dict[tuple[str, str, str], str]:
     """(verb, row, column) to the cell."""
@@ -148,7 +182,14 @@ def world_with_key_in(tier: Tier) -> World:
 
 
 def bring_into(world: World, tiers: tuple[Tier, ...], state: str) -> None:
+    if state in ("READ-ONLY", "EMERGENCY"):
+        world.set_tier(Tier.COLD, node=OTHER, health=Health.DOWN)
+    if state == "READ-ONLY":
+        becomes_read_only(world)
     for tier in tiers:
+        if state == "EMERGENCY":
+            gone = Failure(FailureKind.GONE)
+            world.shard._standing.is_dead_now(TIERS.index(tier), gone, world.now)
         if state in ("DRAINING", "DRAINED"):
             world.set_tier(tier, admin=Admin.DRAINING)
         if state in ("DOWN", "RECOVERING"):
@@ -162,10 +203,19 @@ def bring_into(world: World, tiers: tuple[Tier, ...], state: str) -> None:
             world.set_tier(tier, admin=Admin.OUT)
 
 
+def becomes_read_only(world: World) -> None:
+    """By a write that another node asks for."""
+    world.cold.failing = FailureKind.READ_ONLY
+    world.send(ColdPut(f"{OTHER}/cold@1", key("theirs"), 1, 0, None), b"v")
+    world.tick()
+    assert world.shard.stats().tiers[TIERS.index(Tier.COLD)].note == "read-only"
+
+
 def comes_back(world: World, tiers: tuple[Tier, ...], state: str) -> None:
     """With its data, where a tier may keep them: a restored one never may."""
+    world.cold.failing = None
     for tier in tiers:
-        if state in ("DOWN", "RECOVERING"):
+        if state in ("DOWN", "RECOVERING", "READ-ONLY", "EMERGENCY"):
             world.recover(tier, keep=True)
         elif state != "UP":
             world.shard.probe(tier, world.now)
@@ -279,8 +329,9 @@ VERBS: dict[str, Callable[[World, Tier], str]] = {
     "delete": delete, "incr": incr, "touch": touch, "peek": peek, "scan": scan, "clear": clear,
     "promote": promote, "demote": demote, "hand-off": hand_off,
 }  # fmt: skip
-CELLS = table(TABLES)
-NEWEST = {"stored": b"6", "6": b"6"}  # the newest value after this outcome; else it is 5
+CELLS = table(TABLES) | own_table(OWN_TABLE)
+# The newest value after this outcome; else it is 5. A SET that is not stored ends the old value.
+NEWEST = {"stored": b"6", "6": b"6", "not-stored": b"6"}
 
 
 def outcome(verb: str, row: str, column: str) -> tuple[World, str]:
@@ -291,7 +342,8 @@ def outcome(verb: str, row: str, column: str) -> tuple[World, str]:
 
 
 def test_every_verb_stands_against_every_state_of_every_tier() -> None:
-    assert set(CELLS) == {(v, r, c) for v in VERBS for r in ROWS for c in COLUMNS}
+    of_the_map = {(row, column) for row in ROWS for column in COLUMNS}
+    assert set(CELLS) == {(v, r, c) for v in VERBS for r, c in of_the_map | OWN_STATES}
 
 
 @pytest.mark.parametrize(("verb", "row", "column"), CELLS, ids=["-".join(cell) for cell in CELLS])

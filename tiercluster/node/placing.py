@@ -14,6 +14,7 @@ from tiercluster.cluster.wire import Kind, Reply
 
 from .coldqueue import WRITE, Job, Outcome
 from .entry import COLD, HOT, OVERHEAD_BYTES, REMOTE, Entry
+from .failures import Failure
 from .holdings import Holdings
 from .messages import ColdCommand, ColdDone, ColdPut
 from .moves import Moves
@@ -80,7 +81,8 @@ class Placing:
     ) -> int | None:
         """Until the worker has confirmed it, the entry is invisible."""
         holdings, queue = self._holdings, self._holdings.queue
-        version, generation = entry.version, holdings.standing.generation(COLD)
+        key, version = entry.key, entry.version
+        generation = holdings.standing.generation(COLD)
         if len(value) > holdings.cold.largest:
             return NOT_STORED
 
@@ -88,13 +90,14 @@ class Placing:
             if not holdings.is_current(entry, version):
                 return None
             expires = self._moves.expires_wall(entry.expires)
-            return ColdPut(token, entry.key, version, generation, entry.flags, expires, value)
+            return ColdPut(token, key, version, generation, entry.flags, expires, value)
 
         def finish(outcome: Outcome, now: float) -> None:
             if not holdings.is_current(entry, version):
                 # A later write took its place, so it counts as done; its row is garbage.
-                queue.doom(entry.key, version)
-                done(version, now)
+                queue.doom(key, version)
+                is_lost = isinstance(outcome, Failure) and holdings.directory.get(key) is None
+                done(NOT_STORED if is_lost else version, now)
             elif isinstance(outcome, ColdDone) and holdings.standing.live[COLD] == generation:
                 entry.generation = generation
                 done(version, now)

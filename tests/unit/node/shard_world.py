@@ -79,12 +79,15 @@ def key(name: str | int) -> bytes:
 
 @dataclass
 class FakeCold:
-    """The cold worker's contract on a dict. ``failing`` makes each operation fail, ``silent``
-    leaves it unanswered (but done, which is the worst case)."""
+    """The cold worker's contract on a dict. ``failing`` makes each operation fail (a disk that is
+    full or read-only can still be read unless ``unreadable``), ``silent`` leaves it unanswered (but
+    done, which is the worst case)."""
 
     rows: dict[bytes, tuple[int, int, bytes, float | None]] = field(default_factory=dict)
     failing: FailureKind | None = None
     silent: bool = False
+    unreadable: bool = False
+    spoiled: bool = False  # a write or delete failed: no marker
     closed: bool = False
     marker: tuple[str, int] | None = None
     log: list[ColdCommand] = field(default_factory=list)
@@ -96,6 +99,10 @@ class FakeCold:
 
     def _do(self, command: ColdCommand) -> ColdAnswer | None:
         failure = Failure(self.failing) if self.failing else None
+        if self.failing in (FailureKind.NO_SPACE, FailureKind.READ_ONLY) and not self.unreadable:
+            failure = None if isinstance(command, ColdGet) else failure
+        if failure is not None and isinstance(command, ColdPut | ColdDelete):
+            self.spoiled = True
         if self.closed and not isinstance(command, ColdOpen | ColdProbe | ColdFault):
             failure = Failure(FailureKind.GONE)
         match command:
@@ -123,10 +130,10 @@ class FakeCold:
             case ColdOpen(token, wipe):
                 if wipe:
                     self.rows.clear()
-                self.closed = False
+                self.closed = self.spoiled = False
                 return ColdOpened(token, None, ())
             case ColdClose(token, marker):
-                self.closed, self.marker = True, marker
+                self.closed, self.marker = True, None if self.spoiled else marker
                 return ColdDone(token, 0.001)
         return None
 

@@ -43,6 +43,8 @@ names = st.integers(0, KEYS - 1)
 several = st.lists(names, min_size=1, max_size=6, unique=True)
 tiers = st.sampled_from(TIERS)
 INF = float("inf")
+K = FailureKind
+SICK = (K.IO_ERROR, K.CORRUPT, K.NO_SPACE, K.READ_ONLY, K.TIMEOUT, K.SHED, K.GONE)
 
 
 @lru_cache(maxsize=512)
@@ -231,19 +233,31 @@ class ShardAgainstHistories(RuleBasedStateMachine):
         self.world.release_cold(count)
         self.settle_answers()
 
+    @rule(count=st.sampled_from([1, 3]))
+    def cold_sheds(self, count: int) -> None:
+        """The worker's inbox is full."""
+        for _ in range(min(count, len(self.world.cold_waiting))):
+            self.world.shard.cold_shed(self.world.cold_waiting.popleft(), self.world.now)
+        self.world.run()
+        self.settle_answers()
+
     @rule(count=st.sampled_from([1, 50]))
     def peers_work(self, count: int) -> None:
         self.world.release_peers(count)
         self.settle_answers()
 
     @rule(
-        failing=st.sampled_from([None, None, FailureKind.IO_ERROR, FailureKind.CORRUPT]),
+        failing=st.sampled_from([None, None, None, *SICK]),
         silent=st.booleans(),
+        unreadable=st.booleans(),
         dead=st.booleans(),
     )
-    def health_changes(self, failing: FailureKind | None, silent: bool, dead: bool) -> None:
-        self.world.cold.failing = failing
-        self.world.cold.silent = silent and failing is not None
+    def health_changes(
+        self, failing: FailureKind | None, silent: bool, unreadable: bool, dead: bool
+    ) -> None:
+        cold = self.world.cold
+        cold.failing, cold.unreadable = failing, unreadable
+        cold.silent = silent and failing is not None
         self.world.peer.is_dead = dead
 
     @rule(tier=tiers)
