@@ -55,6 +55,8 @@ class Checkers:
         self._digests: dict[int, str] = {0: ""}
         self._masks: dict[bytes, int] = {}
         self._map_of: dict[str, tuple[int, TierMap]] = {}  # process and map of a node
+        # A batch may wait for its slowest key: the member as it was when the request was taken.
+        self._asked: dict[tuple[str, int, bytes, int], Member | None] = {}
         self._weak: set[tuple[str, int]] = set()  # (client, rid) answered in a minority
         self._out_since: dict[TierRef, float] = {}
         self._newest = TierMap()
@@ -176,6 +178,9 @@ class Checkers:
     def request_taken(self, node: SimNode, identity: bytes, request: Request) -> None:
         if request.kind in DATA:
             client = identity.decode().partition("#")[0]
+            if request.kind is Kind.GET:
+                asked = node.name, node.boot, identity, request.rid
+                self._asked.setdefault(asked, self._me(node)[1])  # a retry has the same id
             self._loop.note(node.name, f"takes {request.kind.name} {client}/{request.rid}")
 
     def replied(self, node: SimNode, identity: bytes, reply: Reply) -> None:
@@ -189,19 +194,22 @@ class Checkers:
         self._loop.note(
             node.name, f"answers {reply.status.name} {client}/{reply.rid}{' weak' * is_weak}"
         )
-        if reply.kind is Kind.GET and reply.status is Status.OK:
-            self._judge_places(node, reply)
+        if reply.kind is Kind.GET:
+            before = self._asked.get((node.name, node.boot, identity, reply.rid))
+            if reply.status is Status.OK:
+                self._judge_places(node, reply, before)
 
-    def _judge_places(self, node: SimNode, reply: Reply) -> None:
+    def _judge_places(self, node: SimNode, reply: Reply, before: Member | None) -> None:
         _, me = self._me(node)
+        before = before or me
         fields: Any = reply.fields
         for size, place in zip(fields.sizes, fields.places, strict=False):
-            if size < 0 or me is None:
+            if size < 0 or me is None or before is None:
                 continue
             tier = _PLACES.get(place)
-            if tier is not None and not me.tier(tier).is_readable:
+            if tier is not None and not any(m.tier(tier).is_readable for m in (before, me)):
                 raise Violation("tiers as the map says", f"{node.name} reads from its {tier}")
-            if tier is None and me.tier(Tier.COLD).is_usable:
+            if tier is None and all(m.tier(Tier.COLD).is_usable for m in (before, me)):
                 raise Violation("tiers as the map says", f"{node.name} reads what others kept")
 
     def cold_asked(self, node: SimNode, command: ColdCommand) -> None:

@@ -35,6 +35,7 @@ class FakeSocket:
     def __init__(self, context: FakeContext) -> None:
         self._context = context
         self.waiting: deque[list[bytes]] = deque()
+        self._rest: deque[bytes] = deque()  # frames of the message that is being received
 
     def setsockopt(self, option: int, value: object) -> None:
         pass
@@ -44,14 +45,25 @@ class FakeSocket:
             raise _AGAIN.with_traceback(None)
         return self.waiting.popleft()
 
+    def recv(self, flags: int = 0) -> bytes:
+        if not self._rest:
+            self._rest.extend(self.recv_multipart(flags))
+        return self._rest.popleft()
+
+    def get(self, option: int) -> int:
+        assert option == zmq.RCVMORE
+        return len(self._rest)
+
     def close(self, linger: int = 0) -> None:
         self.waiting.clear()
+        self._rest.clear()
 
 
 class FakeDealer(FakeSocket):
     def __init__(self, context: FakeContext) -> None:
         super().__init__(context)
         self._connection: Connection | None = None
+        self._begun: list[bytes] = []  # frames of the message that is being sent
         self.events: deque[list[bytes]] = deque()
 
     def monitor(self, name: str, events: int) -> None:
@@ -73,6 +85,15 @@ class FakeDealer(FakeSocket):
     def _changed(self, state: str) -> None:
         self.events.append([struct.pack("=hi", _EVENTS[state], 0), b""])
         self._context.wake()
+
+    def send(self, frame: bytes, flags: int = 0) -> None:
+        frames, self._begun = [*self._begun, frame], []
+        if not flags & zmq.SNDMORE:
+            self.send_multipart(frames, flags)
+        elif self._connection is None or not self._connection.is_up:
+            raise _AGAIN.with_traceback(None)
+        else:
+            self._begun = frames
 
     def send_multipart(self, frames: list[bytes], flags: int = 0) -> None:
         if self._connection is None or not self._connection.send(frames):
