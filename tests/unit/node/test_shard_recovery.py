@@ -9,7 +9,14 @@ from tests.unit.node.shard_world import settings as node_settings
 from tiercluster.cluster.wire import Get, Incr, Kind, Request, Status, Store
 from tiercluster.node.entry import COLD
 from tiercluster.node.failures import Failure, FailureKind
-from tiercluster.node.messages import ColdGet, ColdProbe, ColdPut, TierRemedied, TierTripped
+from tiercluster.node.messages import (
+    ColdDelete,
+    ColdGet,
+    ColdProbe,
+    ColdPut,
+    TierRemedied,
+    TierTripped,
+)
 from tiercluster.node.recovery import SHRINK_LIMIT
 from tiercluster.node.remedies import SHRINK_QUIET_S
 from tiercluster.node.settings import MiB
@@ -191,7 +198,10 @@ def test_a_full_disk_gives_up_a_tenth_and_the_write_is_tried_again() -> None:
     assert note == "shrunk"
     assert told(world) == [("reallocate", True)]
     assert not trips(world)
-    assert len(world.cold.rows) < 50, "what it gave up is deleted before the second try"
+    last_put = max(i for i, c in enumerate(world.cold.log) if isinstance(c, ColdPut))
+    deleted = [i for i, c in enumerate(world.cold.log) if isinstance(c, ColdDelete)]
+    assert deleted, "what it gave up goes"
+    assert deleted[0] < last_put, "before the second try"
 
 
 def test_writes_that_were_under_way_when_it_shrank_do_not_shrink_it_again() -> None:
