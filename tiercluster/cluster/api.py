@@ -135,15 +135,15 @@ class Api:
     def get_many(self, keys: Iterable[Key], partial: dict[Any, Any]) -> Script[dict[Any, Any]]:
         """``partial`` is filled even when the call fails: with what answered."""
         asked = tuple(dict.fromkeys(keys))
-        space = self.space
-        operation = GetOp(tuple([space.wire(key) for key in asked]))
+        operation = GetOp(self.space.wires(asked))
         try:
             yield operation
         finally:
             decode = self.values.decode
             for key, found in zip(asked, operation.found, strict=True):
                 if found is not None:
-                    partial[key] = decode(found.data, found.flags)
+                    data, flags = found[0], found[1]
+                    partial[key] = data if flags == RAW else decode(data, flags)
         return partial
 
     def exists(self, key: Key) -> Script[bool]:
@@ -169,8 +169,7 @@ class Api:
 
     def set_many(self, items: Mapping[Any, Any], ttl: TTL | Default) -> Script[list[Any]]:
         keys = tuple(items)
-        wires = tuple([self.space.wire(key) for key in keys])
-        encoded = tuple([self.values.encode(value) for value in items.values()])
+        wires, encoded = self.space.wires(keys), list(map(self.values.encode, items.values()))
         operation = StoreOp(Mode.SET, wires, encoded, self.ttl_of(ttl))
         yield operation
         return [key for key, version in zip(keys, operation.versions, strict=True) if not version]
@@ -195,7 +194,7 @@ class Api:
         return operation.found[0]
 
     def delete_many(self, keys: Iterable[Key]) -> Script[int]:
-        operation = DeleteOp(tuple({self.space.wire(key): None for key in keys}))
+        operation = DeleteOp(tuple(dict.fromkeys(self.space.wires(tuple(keys)))))
         yield operation
         return sum(operation.found)
 

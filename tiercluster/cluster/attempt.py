@@ -31,7 +31,7 @@ from .errors import (
     Unavailable,
     UnknownRef,
 )
-from .plan import LookOp, Operation, Part, split
+from .plan import LookOp, Operation, Part, fits_one_message, split
 from .routing import Router
 from .wire import Refusal, Reply, Status
 
@@ -317,12 +317,11 @@ def _note_stint(ask: Asking, member: Member | None) -> None:
 
 
 def _pieces(ask: Asking, operation: Operation, router: Router) -> list[Asking]:
-    owners: dict[str | None, list[int]] = {}
-    for index in ask.part:
-        owners.setdefault(router.owner_of(operation.keys[index]), []).append(index)
+    fits = fits_one_message(operation)
     pieces: list[Asking] = []
-    for indices in owners.values():
-        for part in split(operation, tuple(indices)):
+    for indices in router.by_owner(operation.keys, ask.part).values():
+        whole = tuple(indices)
+        for part in (whole,) if fits else split(operation, whole):
             piece = Asking(part)
             piece.tries, piece.shed = ask.tries, ask.shed
             piece.not_before, piece.said = ask.not_before, ask.said

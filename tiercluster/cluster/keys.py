@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .errors import InvalidKey
 from .wire import MAX_KEY_BYTES, MAX_NAMESPACE_BYTES, wire_key
 
@@ -56,6 +58,9 @@ def encode_namespace(namespace: str) -> bytes:
     return encoded
 
 
+_TEXTS = frozenset((str,))
+
+
 class Space:
     """One namespace: puts its prefix before keys, and takes it off again."""
 
@@ -67,6 +72,19 @@ class Space:
 
     def wire(self, key: Key) -> bytes:
         return self.prefix + encode_key(key)
+
+    def wires(self, keys: Sequence[Key]) -> list[bytes]:
+        """`wire` of each, in bulk: texts are encoded first and their lengths checked together."""
+        prefix = self.prefix
+        if keys and _TEXTS.issuperset(map(type, keys)):
+            try:
+                found = [prefix + key.encode() for key in keys]  # type: ignore[union-attr]
+            except UnicodeEncodeError:  # lone surrogates, as `decode_text` makes them
+                return [self.wire(key) for key in keys]
+            lengths = list(map(len, found))
+            if min(lengths) > len(prefix) and max(lengths) <= len(prefix) + MAX_KEY_BYTES:
+                return found
+        return [self.wire(key) for key in keys]
 
     def starting_with(self, prefix: Key) -> bytes:
         return self.prefix + encode_prefix(prefix)

@@ -8,7 +8,7 @@ draining, they take its work as before: it stays the owner until they are draine
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -204,6 +204,28 @@ class Router:
         slot = xxh3_64_intdigest(key) & SLOT_MASK
         found = self._owners[slot]
         return found if found != _NOT_YET else self._find(slot)
+
+    def sole_owner(self, keys: Sequence[bytes]) -> str | None:
+        """The node that owns all these keys; None if there are several, or none."""
+        owners, found = self._owners, self.owner_of(keys[0])
+        for key in keys:
+            if owners[xxh3_64_intdigest(key) & SLOT_MASK] != found and self.owner_of(key) != found:
+                return None
+        return found
+
+    def by_owner(self, keys: Sequence[bytes], part: Iterable[int]) -> dict[str | None, list[int]]:
+        """The indices of ``part``, in order, by the owners of their keys."""
+        owners, found = self._owners, dict[str | None, list[int]]()
+        for index in part:
+            slot = xxh3_64_intdigest(keys[index]) & SLOT_MASK
+            node = owners[slot]
+            if node == _NOT_YET:
+                node = self._find(slot)
+            if node in found:
+                found[node].append(index)
+            else:
+                found[node] = [index]
+        return found
 
     def owner(self, slot: int) -> str | None:
         """The node that owns the slot; None if no member serves."""

@@ -18,9 +18,9 @@ from tiercluster.tiermap import Member
 
 from .attempt import Asking, Attempt
 from .errors import ProtocolError, TierclusterError, Unavailable
-from .link import QUICK_WAIT_MS, Context, CurveKeys, Link
+from .link import QUICK_WAIT_MS, Context, CurveKeys, Link, receive_frames
 from .members import HURRIED_RENEW_S, RENEW_S, Members
-from .plan import LookOp, Operation
+from .plan import LookOp, Operation, Part, fits_one_message
 from .routing import Router
 from .wire import (
     CLIENT_ID_BYTES,
@@ -85,30 +85,31 @@ class Session:
 
     def quick(self, operation: Operation, now: float, deadline: float,
               clock: Callable[[], float]) -> Attempt | None:  # fmt: skip
-        """The straight path for one key: send, wait a little, take the answer. None: done; else
+        """The straight path to one member: send, wait a little, take the answer. None: done; else
         the call, to be driven on with `pump`."""
         router = self.feed.router
         keys = operation.keys
         if (
             router is None
-            or len(keys) != 1
+            or not keys
             or now >= self._chores_at
             or self._attempts
             or operation.kind is Kind.SUBSCRIBE
         ):
             return self.begin(operation, now, deadline)
-        node = operation.node or router.owner_of(keys[0])
+        node = operation.node or router.sole_owner(keys)
         link = self._members.by_node.get(node) if node else None
         if (
             link is None
             or link.offset_ms is None
             or router is not self._members.routed
             or deadline - now < 2 * QUICK_WAIT_MS / 1000
+            or not (len(keys) == 1 or fits_one_message(operation))
         ):
             return self.begin(operation, now, deadline)
         self._members.last_rid = rid = self._members.last_rid + 1
         epoch, stamp = link.epoch, int(link.offset_ms + deadline * 1000)
-        asked, body = operation.ask((0,))
+        asked, body = operation.ask(_all(operation))
         request = Request(operation.kind, rid, router.version, stamp, self.client, False, asked,
                           body)  # fmt: skip
         if not link.send(encode_request(request)):
@@ -121,11 +122,11 @@ class Session:
     ) -> Attempt | None:  # fmt: skip
         reply, bad = None, ""
         try:
-            reply = decode_reply(link.socket.recv_multipart())
+            reply = decode_reply(receive_frames(link.socket))
             link.heard(reply.clock_ms, clock())
             if reply.rid == rid and reply.status is Status.OK:
                 operation.answered_by, operation.router = link.node, self.feed.router
-                operation.take((0,), reply)
+                operation.take(_all(operation), reply)
                 self._count(operation)
                 if reply.map_version > self.feed.version:
                     self._chores_at = 0.0
@@ -350,3 +351,11 @@ class Session:
         for attempt in self._attempts.values():
             attempt.fail(error)
             self.finished.append(attempt)
+
+
+_ONE: Part = (0,)
+
+
+def _all(operation: Operation) -> Part:
+    count = len(operation.keys)
+    return _ONE if count == 1 else tuple(range(count))

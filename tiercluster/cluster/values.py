@@ -162,6 +162,8 @@ class Values:
     def decode(self, data: bytes, flags: int) -> Any:
         """The value; SerializationError if the bytes are not what the flags say, or need a
         serializer that this client was not given."""
+        if flags == RAW:
+            return data
         if flags == INT:
             if not _DECIMAL.fullmatch(data):
                 raise SerializationError("stored bytes are marked as an integer and are none")
