@@ -17,8 +17,8 @@ from .planted import BUGS, planted
 from .promises import Violation
 from .world import World
 
-SEEDS = 100  # in the default suite; a world takes some 0.3 s
-SLOW_SEEDS = int(os.environ.get("TIERCLUSTER_SEEDS", "500"))
+SEEDS = 500  # in the default suite; a world takes some 0.4 s
+SLOW_SEEDS = int(os.environ.get("TIERCLUSTER_SEEDS", "2000"))
 BATCH = 10
 MORE = 25  # worlds tried until a planted bug is found, from the one that found it first
 
