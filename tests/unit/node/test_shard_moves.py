@@ -6,6 +6,7 @@ from tests.unit.node.shard_world import NOISE, World, fill, key, noise, only
 from tests.unit.node.shard_world import settings as node_settings
 from tiercluster.cluster.ring import SLOTS
 from tiercluster.cluster.wire import Get
+from tiercluster.node.directory import VERSION_SHIFT
 from tiercluster.node.failures import FailureKind
 from tiercluster.node.messages import (
     ColdGet,
@@ -99,7 +100,7 @@ def test_what_was_written_before_another_node_owned_the_slot_is_invisible_and_sw
     world.store("k", b"v")
     world.shard.set_stint(5, [5] * SLOTS)
     assert world.get("k") is None
-    assert world.store("n", b"v") >> 36 == 5
+    assert world.store("n", b"v") >> VERSION_SHIFT == 5
     world.tick(0.02, 300)
     assert world.place("k") is None
     assert world.get("n") == b"v"

@@ -28,6 +28,7 @@ from tiercluster.cluster.wire import (
     wire_key,
 )
 from tiercluster.node import verbs_scan
+from tiercluster.node.directory import VERSION_SHIFT
 from tiercluster.node.verbs_read import _Gathering
 from tiercluster.tiermap import Tier
 
@@ -59,7 +60,7 @@ def test_versions_rise_with_each_write_of_any_key() -> None:
     world = World()
     versions = [world.store(n % 3, b"v") for n in range(9)]
     assert versions == sorted(set(versions))
-    assert versions[0] >> 36 == 1
+    assert versions[0] >> VERSION_SHIFT == 1
 
 
 @pytest.mark.parametrize("ttl", [0.0, -1.0, float("nan")])
