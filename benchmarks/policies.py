@@ -15,7 +15,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tiercluster.node.directory import Directory
+from tiercluster.node.directory import VERSION_SHIFT, Directory
 from tiercluster.node.entry import NEVER, Entry
 from tiercluster.node.policy import Lru, Policy, S3Fifo
 
@@ -68,7 +68,7 @@ def bytes_an_entry() -> float:
     tracemalloc.start()
     directory, policy = Directory(), S3Fifo()
     for number in range(ENTRIES):
-        version = directory.next_version() + (5 << 36)
+        version = directory.next_version() + (5 << VERSION_SHIFT)
         entry = Entry(b"\0key-%08d" % number, version, 0, 1e6 + number, 100)
         entry.value = b"%0100d" % number
         entry.cost = 500 + number % 1000
