@@ -13,7 +13,8 @@ from .failures import Failure, FailureKind
 from .policy import Policy, S3Fifo
 from .settings import NodeSettings
 from .standing import UNCONFIRMED, Standing
-from .tiers.hot import LARGEST_SHARE, HotTier
+from .tiers.hot import HotTier
+from .tiers.resident import LARGEST_SHARE
 from .tiers.warm import Packer, WarmTier
 
 FOREIGN_SHARE = 0.25  # of cold, at most, for other nodes whose cold tier is out
@@ -143,10 +144,3 @@ class Holdings:
         entry.generation = generation
         entry.cost = len(blob) + len(entry.key) + OVERHEAD_BYTES
         self.cold.policy.add(entry, proven)
-
-    def unpacked(self, entry: Entry, blob: bytes, largest: int) -> bytes | None:
-        """The value of a cold row; None if it is damaged."""
-        if not entry.packed:
-            return blob
-        value = self.packer.unpack(blob, largest)
-        return None if isinstance(value, Failure) else value

@@ -7,12 +7,11 @@ from xxhash import xxh3_64_intdigest
 
 from tiercluster.node.entry import OVERHEAD_BYTES, WARM, Entry
 from tiercluster.node.failures import Failure, FailureKind
-from tiercluster.node.policy import Policy, S3Fifo
+from tiercluster.node.policy import Policy
 from tiercluster.node.settings import TierSettings
 
-from .memory_faults import MemoryFaults
+from .resident import Residents
 
-LARGEST_SHARE = 16  # as for hot
 LEVEL = 1
 SMALLEST_PACKED = 64  # bytes; what is shorter gains nothing
 _CHECK_BYTES = 36  # the checksum as a Python integer
@@ -47,26 +46,18 @@ class Packer:
         return value
 
 
-class WarmTier:
-    """Holds the values of entries whose place is WARM; see HotTier for the rest."""
+class WarmTier(Residents):
+    """Holds the values of entries whose place is WARM."""
 
     place = WARM
 
-    __slots__ = ("capacity", "faults", "largest", "leaving_bytes", "packer", "policy")
+    __slots__ = ("packer",)
 
     def __init__(
         self, settings: TierSettings, packer: Packer, policy: Policy | None = None
     ) -> None:
-        self.capacity = settings.capacity_bytes
-        self.largest = settings.capacity_bytes // LARGEST_SHARE
-        self.policy: Policy = policy if policy is not None else S3Fifo()
-        self.faults = MemoryFaults(settings.deadline_s)
+        super().__init__(settings, policy)
         self.packer = packer
-        self.leaving_bytes = 0
-
-    @property
-    def size_bytes(self) -> int:
-        return self.policy.size_bytes + self.leaving_bytes
 
     def store(
         self, entry: Entry, value: bytes, proven: bool = False, pack: bool = True
@@ -94,17 +85,3 @@ class WarmTier:
         if xxh3_64_intdigest(blob) != entry.check:
             return Failure(FailureKind.CORRUPT, "a warm value does not match its checksum")
         return self.packer.unpack(blob, entry.size) if entry.packed else blob
-
-    def begin_leaving(self, entry: Entry) -> None:
-        self.leaving_bytes += entry.cost
-
-    def stay(self, entry: Entry) -> None:
-        self.leaving_bytes -= entry.cost
-        self.policy.add(entry, entry.proven)
-
-    def drop(self, entry: Entry) -> None:
-        if entry.leaving:
-            self.leaving_bytes -= entry.cost
-        elif entry.queue:
-            self.policy.discard(entry)
-        entry.value = None
