@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tiercluster.cluster.wire import Fields, Kind, Result, Status
 
@@ -19,9 +19,6 @@ class Origin:
     kind: Kind
     deadline: float = 0.0
     client: bytes | None = None
-
-    def writing(self, client: bytes) -> Origin:
-        return replace(self, client=client)
 
 
 @dataclass(frozen=True, slots=True)

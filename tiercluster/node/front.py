@@ -337,8 +337,8 @@ class Front:
         self._map = self.desk.use_state(state, now)
         self._gate.map_version = new.version
         me = new.member(self._settings.id)
-        if me is not None and me.incarnation.partition("#")[0] != self._token:
-            self._before = me.incarnation.partition("#")[0]
+        if me is not None and me.process != self._token:
+            self._before = me.process
         self._doors.link_peers(new)
         others = [m.id for m in new.members
                   if m.state is NodeState.UP and m.id != self._settings.id]  # fmt: skip

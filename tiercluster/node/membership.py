@@ -95,7 +95,7 @@ class Membership:
         if self._count != 1 or me is None or cold is None or not cold.keepable:
             return False
         written = (cold.incarnation.partition("#")[0], cold.generation)
-        return written == (me.incarnation.partition("#")[0], me.tier(Tier.COLD).generation)
+        return written == (me.process, me.tier(Tier.COLD).generation)
 
     def leave_desire(self) -> Desire | None:
         """NodeStopped, once nothing is served any more."""

@@ -55,10 +55,6 @@ class Ownership:
         return self._required == 0
 
     @property
-    def ring(self) -> Ring | None:
-        return self._ring
-
-    @property
     def ring_version(self) -> int:
         return self._map.ring_version
 
@@ -108,7 +104,7 @@ class Ownership:
 
     def _is_ours(self, me: Member) -> bool:
         """Whether this member, of our id, is this very process."""
-        return me.incarnation.partition("#")[0] == self._token
+        return me.process == self._token
 
     def _may_be_leased(self, old: TierMap, new: TierMap) -> bool:
         """Whether somebody who is out now may hold a lease when all others have confirmed: one that

@@ -138,6 +138,11 @@ class Member:
         return self.tiers[TIERS.index(tier)]
 
     @property
+    def process(self) -> str:
+        """The process that joined: its incarnations are ``process#1``, ``process#2``, ..."""
+        return self.incarnation.partition("#")[0]
+
+    @property
     def serves(self) -> bool:
         """Whether it may own keys: UP with at least one readable tier."""
         return self.state is NodeState.UP and any(t.is_readable for t in self.tiers)
