@@ -315,10 +315,13 @@ class NodeOp(Operation):
 
 
 class LookOp(Operation):
-    """Asks any member for the newest tier map; ``router`` is the answer."""
+    """Asks any member for the newest tier map; ``router`` is the answer. Only a question that was
+    asked later than ``asked_after`` counts: the answer to an earlier one may be older than the
+    call."""
 
     kind = Kind.SUBSCRIBE
     keys = (b"",)
+    asked_after = 0
 
 
 class ScanOp(NodeOp):

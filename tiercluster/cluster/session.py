@@ -159,6 +159,7 @@ class Session:
         """Start a call and, if ``pumps``, send what can be sent now. End it with `end`."""
         attempt = Attempt(operation, now, deadline, random.random)
         if isinstance(operation, LookOp):
+            operation.asked_after = self._members.last_rid
             self._members.renew_at = now
         if not attempt.is_done:
             self._add(attempt)
@@ -242,7 +243,7 @@ class Session:
             self._pushed(link, reply)
         elif self._members.was_ours(reply.rid):
             self._take_map(link, reply)
-            self._looked(link)
+            self._looked(link, reply.rid)
         else:
             self.counts.late_answers += 1
         if reply.map_version > self.feed.version:
@@ -272,13 +273,16 @@ class Session:
         except ProtocolError as error:
             self._bad_answer(link, str(error))
 
-    def _looked(self, link: Link) -> None:
+    def _looked(self, link: Link, rid: int) -> None:
+        """A member answered a question of our own; that is a look for those who began before it was
+        asked."""
         if self.feed.router is None:
             return
         for attempt in self._attempts.values():
-            if isinstance(attempt.operation, LookOp):
-                attempt.operation.router = self.feed.router
-                attempt.operation.answered_by = link.node
+            operation = attempt.operation
+            if isinstance(operation, LookOp) and rid > operation.asked_after:
+                operation.router = self.feed.router
+                operation.answered_by = link.node
                 attempt.asks.clear()
         self._members.happened = True
 
