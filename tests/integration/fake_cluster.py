@@ -240,13 +240,13 @@ class FakeNode:
     def _get(self, fields: Any, body: bytes) -> Answer:
         found = [self._live(key) for key in fields.keys]
         sizes = tuple(-1 if e is None else len(e.data) for e in found)
-        flags = tuple(0 if e is None else e.flags for e in found)
-        metas: tuple[tuple[Any, ...], ...] = ()
+        flags = bytes(0 if e is None else e.flags for e in found)
+        metas: tuple[Any, ...] = ()
         if fields.meta:
             metas = (
                 tuple(0 if e is None else e.version for e in found),
                 tuple(None if e is None else e.left for e in found),
-                tuple(0 for _ in found),
+                bytes(len(found)),
             )
         datas = b"".join(e.data for e in found if e is not None)
         return Status.OK, Values(sizes, flags, *metas), datas

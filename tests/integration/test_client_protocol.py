@@ -332,7 +332,7 @@ def test_a_late_answer_is_ignored(single: FakeCluster) -> None:
 
         def late(request: Request) -> Answer:
             time.sleep(0.15)
-            return Status.OK, Values((5,), (1,)), b"wrong"
+            return Status.OK, Values((5,), b"\1"), b"wrong"
 
         node.script(Kind.GET, late)
         with pytest.raises(errors.DeadlineExceeded):
@@ -345,10 +345,10 @@ def test_a_late_answer_is_ignored(single: FakeCluster) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        (Status.OK, Values((), ()), b""),
-        (Status.OK, Values((5,), (1,)), b"more than five"),
-        (Status.OK, Values((-7,), (1,)), b""),
-        (Status.OK, Values((1,), ()), b"x"),
+        (Status.OK, Values((), b""), b""),
+        (Status.OK, Values((5,), b"\1"), b"more than five"),
+        (Status.OK, Values((-7,), b"\1"), b""),
+        (Status.OK, Values((1,), b""), b"x"),
     ],
 )
 def test_an_answer_that_does_not_fit_is_a_protocol_error(
@@ -379,7 +379,7 @@ def test_bytes_that_are_no_answer_fail_the_call_and_not_the_client(single: FakeC
 
 
 def test_unreadable_stored_bytes_are_a_serialization_error(single: FakeCluster) -> None:
-    single["n1"].script(Kind.GET, lambda _: (Status.OK, Values((2,), (2,)), b"\xff\xff"))
+    single["n1"].script(Kind.GET, lambda _: (Status.OK, Values((2,), b"\2"), b"\xff\xff"))
     with Client(single.address) as client, pytest.raises(errors.SerializationError):
         client.get("k")
     with Client(single.address, on_error="miss") as client:

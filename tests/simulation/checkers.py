@@ -268,7 +268,7 @@ def _take_result(call: Call, attempt: Attempt, index: int) -> None:
     call.node = operation.answered_by
     match operation:
         case GetOp():
-            found = operation.found[index]
+            found = operation.found(index)
             if found is not None:
                 call.read, call.version, call.node = found.data, found.version, found.node
         case StoreOp():

@@ -92,8 +92,7 @@ class Workload:
         call = _batch(name, "set", keys)
         for part in call.parts:
             part.value = self._value() + random.randbytes(700)
-        values = [(part.value, 1) for part in call.parts]
-        return StoreOp(Mode.SET, keys, values, None), call
+        return _store(keys, call), call
 
     def _ended(self, call: Call) -> None:
         if call.kind == "get" and call.version and not call.parts:
@@ -116,12 +115,11 @@ class Workload:
                 call = _batch(name, "set", keys)
                 for part in call.parts:
                     part.value = self._value()
-                values = [(part.value, 1) for part in call.parts]
-                return StoreOp(Mode.SET, keys, values, None), call
+                return _store(keys, call), call
             case "cas":
                 call = Call(name, "cas", key, self._value(), None, self._seen.get(key, 0))
-                value = call.value, 1
-                return OnceStoreOp(Mode.CAS, [key], [value], None, call.expected), call
+                cas = OnceStoreOp(Mode.CAS, [key], [call.value], b"\1", None, call.expected)
+                return cas, call
             case _:
                 ttl = random.uniform(0.05, 1.5) if random.random() < 0.25 else None
                 call = Call(name, kind, key, self._value(), ttl)
@@ -193,3 +191,8 @@ class Operators:
         tier = getattr(fields, "tier", "")
         call = Call(client.name, f"{kind.name.lower()} {node}/{tier} {said}", b"-admin")
         client.begin(NodeOp(kind, node, fields), call, 1.0)
+
+
+def _store(keys: list[bytes], call: Call) -> StoreOp:
+    values = [part.value for part in call.parts]
+    return StoreOp(Mode.SET, keys, values, b"\1" * len(values), None)

@@ -176,4 +176,4 @@ class World:
             client.begin(GetOp([key], meta=True), call, 1.0)
         else:
             call.value = b"=%s %s" % (client.name.encode(), key)
-            client.begin(StoreOp(Mode.SET, [key], [(call.value, 1)], None), call, 1.0)
+            client.begin(StoreOp(Mode.SET, [key], [call.value], b"\1", None), call, 1.0)

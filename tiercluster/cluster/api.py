@@ -36,7 +36,7 @@ from .plan import (
 from .ring import slot_of
 from .routing import Route, Router
 from .swallow import Swallowed
-from .values import DEFAULT, MAX_INT, MIN_INT, RAW, TTL, Default, seconds
+from .values import DEFAULT, MAX_INT, MIN_INT, RAW_FLAGS, TTL, Default, seconds
 from .views import Item, Placement, TierStatus
 from .wire import Incr, Kind, Mode, Place, Report, StatusQuery, WireError, decode_plain
 
@@ -107,14 +107,14 @@ class Api:
     def get(self, key: Key, default: Any) -> Script[Any]:
         operation = GetOp((self.space.wire(key),))
         yield operation
-        found = operation.found[0]
-        return default if found is None else self.values.decode(found.data, found.flags)
+        data = operation.datas[0]
+        return default if data is None else self.values.decode(data, operation.flags[0])
 
     def gets(self, key: Key) -> Script[Item[Any] | None]:
         wire = self.space.wire(key)
         operation = GetOp((wire,), meta=True)
         yield operation
-        found = operation.found[0]
+        found = operation.found(0)
         if found is None:
             return None
         return self._item(found, wire, operation.router)
@@ -134,16 +134,12 @@ class Api:
 
     def get_many(self, keys: Iterable[Key], partial: dict[Any, Any]) -> Script[dict[Any, Any]]:
         """``partial`` is filled even when the call fails: with what answered."""
-        asked = tuple(dict.fromkeys(keys))
+        asked = tuple(keys)
         operation = GetOp(self.space.wires(asked))
         try:
             yield operation
         finally:
-            decode = self.values.decode
-            for key, found in zip(asked, operation.found, strict=True):
-                if found is not None:
-                    data, flags = found[0], found[1]
-                    partial[key] = data if flags == RAW else decode(data, flags)
+            partial.update(self.values.decode_many(asked, operation.datas, operation.flags))
         return partial
 
     def exists(self, key: Key) -> Script[bool]:
@@ -162,24 +158,27 @@ class Api:
     # --- writes ---------------------------------------------------------------------------------
 
     def set(self, key: Key, value: Any, ttl: TTL | Default) -> Script[bool]:
-        wire, encoded = self.space.wire(key), self.values.encode(value)
-        operation = StoreOp(Mode.SET, (wire,), (encoded,), self.ttl_of(ttl))
+        wire, (data, flags) = self.space.wire(key), self.values.encode(value)
+        operation = StoreOp(Mode.SET, (wire,), (data,), bytes((flags,)), self.ttl_of(ttl))
         yield operation
         return operation.versions[0] != 0
 
     def set_many(self, items: Mapping[Any, Any], ttl: TTL | Default) -> Script[list[Any]]:
         keys = tuple(items)
-        wires, encoded = self.space.wires(keys), list(map(self.values.encode, items.values()))
-        operation = StoreOp(Mode.SET, wires, encoded, self.ttl_of(ttl))
+        wires, (datas, flags) = self.space.wires(keys), self.values.encode_many(items.values())
+        operation = StoreOp(Mode.SET, wires, datas, flags, self.ttl_of(ttl))
         yield operation
+        if all(operation.versions):
+            return []
         return [key for key, version in zip(keys, operation.versions, strict=True) if not version]
 
     def store_once(
         self, mode: Mode, key: Key, value: Any, ttl: TTL | Default, expected: int = 0
     ) -> Script[int]:
         """Add, replace, compare-and-set: the version now stored, 0 if it was not."""
-        wire, encoded = self.space.wire(key), self.values.encode(value)
-        operation = OnceStoreOp(mode, (wire,), (encoded,), self.ttl_of(ttl), expected)
+        wire, (data, flags) = self.space.wire(key), self.values.encode(value)
+        ttl_s = self.ttl_of(ttl)
+        operation = OnceStoreOp(mode, (wire,), (data,), bytes((flags,)), ttl_s, expected)
         yield operation
         return operation.versions[0]
 
@@ -327,8 +326,8 @@ class Api:
         """The value, wrapped: it may be None."""
         operation = GetOp((wire,))
         yield operation
-        found = operation.found[0]
-        return None if found is None else Just(self.values.decode(found.data, found.flags))
+        data = operation.datas[0]
+        return None if data is None else Just(self.values.decode(data, operation.flags[0]))
 
     def _made(self, key: Key, make: Any, ttl: TTL | Default) -> Script[Any]:
         value = (yield Make(make)) if callable(make) else make
@@ -352,7 +351,7 @@ class Api:
                 return found.value
 
     def _leased(self, lease: bytes, lease_s: float) -> Script[int]:
-        add = OnceStoreOp(Mode.ADD, (lease,), ((b"", RAW),), lease_s)
+        add = OnceStoreOp(Mode.ADD, (lease,), (b"",), RAW_FLAGS, lease_s)
         yield add
         return add.versions[0]
 

@@ -58,33 +58,44 @@ def encode_namespace(namespace: str) -> bytes:
     return encoded
 
 
-_TEXTS = frozenset((str,))
+# Stands between keys while many are encoded in one go; one that holds it is encoded by itself.
+_BETWEEN = "\x1e"
 
 
 class Space:
     """One namespace: puts its prefix before keys, and takes it off again."""
 
-    __slots__ = ("name", "prefix")
+    __slots__ = ("_prefix_text", "name", "prefix")
 
     def __init__(self, name: bytes) -> None:
         self.name = name
         self.prefix = wire_key(name, b"")
+        self._prefix_text = _text_or_none(self.prefix)
 
     def wire(self, key: Key) -> bytes:
         return self.prefix + encode_key(key)
 
     def wires(self, keys: Sequence[Key]) -> list[bytes]:
-        """`wire` of each, in bulk: texts are encoded first and their lengths checked together."""
-        prefix = self.prefix
-        if keys and _TEXTS.issuperset(map(type, keys)):
-            try:
-                found = [prefix + key.encode() for key in keys]  # type: ignore[union-attr]
-            except UnicodeEncodeError:  # lone surrogates, as `decode_text` makes them
-                return [self.wire(key) for key in keys]
-            lengths = list(map(len, found))
-            if min(lengths) > len(prefix) and max(lengths) <= len(prefix) + MAX_KEY_BYTES:
-                return found
+        """`wire` of each; texts are encoded and checked together."""
+        found = self._wires_of_texts(keys)
+        if (
+            len(found) == len(keys) > 0
+            and min(map(len, found)) > len(self.prefix)
+            and max(map(len, found)) <= len(self.prefix) + MAX_KEY_BYTES
+        ):
+            return found
         return [self.wire(key) for key in keys]
+
+    def _wires_of_texts(self, keys: Sequence[Key]) -> list[bytes]:
+        """Of another length than ``keys`` if they are not all texts, or hold `_BETWEEN`."""
+        prefix = self._prefix_text
+        if prefix is None:
+            return []
+        try:
+            joined = prefix + (_BETWEEN + prefix).join(keys)  # type: ignore[arg-type]
+            return joined.encode().split(_BETWEEN.encode())
+        except (TypeError, UnicodeEncodeError):  # bytes; lone surrogates, of `decode_text`
+            return []
 
     def starting_with(self, prefix: Key) -> bytes:
         return self.prefix + encode_prefix(prefix)
@@ -96,3 +107,12 @@ class Space:
     def locks(self) -> Space:
         """The namespace of this one's locks and leases."""
         return Space(LOCKS_MARK + self.name)
+
+
+def _text_or_none(prefix: bytes) -> str | None:
+    """The prefix as a text, if it is one that can be put before keys in bulk."""
+    try:
+        text = prefix.decode()
+    except UnicodeDecodeError:  # the length of a long namespace is no UTF-8
+        return None
+    return None if _BETWEEN in text else text

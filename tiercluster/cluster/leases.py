@@ -13,7 +13,7 @@ from .api import Api, Pause, Script
 from .errors import DeadlineExceeded, InvalidKey
 from .keys import Key, encode_key
 from .plan import DeleteOp, OnceStoreOp, PeekOp
-from .values import RAW, TTL, seconds
+from .values import RAW_FLAGS, TTL, seconds
 from .wire import Mode
 
 NAME_MARK = b"l"  # before the names of locks
@@ -37,7 +37,7 @@ class Lease:
         self.version = 0
 
     def try_acquire(self) -> Script[bool]:
-        add = OnceStoreOp(Mode.ADD, (self.wire,), ((b"", RAW),), self.ttl)
+        add = OnceStoreOp(Mode.ADD, (self.wire,), (b"",), RAW_FLAGS, self.ttl)
         yield add
         self.version = add.versions[0]
         return self.version != 0
@@ -73,7 +73,7 @@ class Lease:
         if not self.version:
             return False
         left = self.ttl if ttl is None else seconds(ttl)
-        cas = OnceStoreOp(Mode.CAS, (self.wire,), ((b"", RAW),), left, self.version)
+        cas = OnceStoreOp(Mode.CAS, (self.wire,), (b"",), RAW_FLAGS, left, self.version)
         yield cas
         self.version = cas.versions[0]
         return self.version != 0

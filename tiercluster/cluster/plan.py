@@ -7,6 +7,7 @@ answer for that part (`take`). Which node gets which part, and when, is decided 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from io import BytesIO
 from typing import ClassVar, NamedTuple, TypeVar
 
 from .errors import ProtocolError, SerializationError, TierclusterError
@@ -113,6 +114,19 @@ def _picked(items: Sequence[T], part: Part) -> tuple[T, ...]:
     return tuple(items) if len(part) == len(items) else tuple([items[i] for i in part])
 
 
+def cut(body: bytes, sizes: Sequence[int]) -> list[bytes | None]:
+    """The values of which a body is made; None where a size is -1. ProtocolError if they do not
+    make it up exactly."""
+    least = min(sizes, default=0)
+    _check(least >= -1 and sum(sizes) + sizes.count(-1) == len(body), "body")
+    if len(sizes) == 1:
+        return [body if least >= 0 else None]
+    read = BytesIO(body).read
+    if least >= 0:
+        return list(map(read, sizes))
+    return [read(size) if size >= 0 else None for size in sizes]
+
+
 class Found(NamedTuple):
     data: bytes
     flags: int
@@ -123,44 +137,54 @@ class Found(NamedTuple):
 
 
 class GetOp(Operation):
-    """``found``: per key what was there, or None."""
+    """``datas``: per key what was there, or None; ``flags``: per key those of its value."""
 
     kind = Kind.GET
 
     def __init__(self, keys: Sequence[bytes], meta: bool = False) -> None:
         self.keys = keys
         self.meta = meta
-        self.found: list[Found | None] = [None] * len(keys)
+        self.datas: list[bytes | None] = [None] * len(keys)
+        self.flags: bytes | bytearray = bytearray(len(keys))
+        self._metas: dict[int, tuple[int, float | None, int]] = {}
+        self._nodes: dict[int, str] = {}
+
+    def found(self, index: int) -> Found | None:
+        """What was there for one key; version, TTL, place and node only if ``meta``."""
+        data = self.datas[index]
+        if data is None:
+            return None
+        meta, node = self._metas.get(index, (0, None, 0)), self._nodes.get(index, "")
+        return Found(data, self.flags[index], *meta, node)
 
     def hits(self) -> int:
-        return len(self.found) - self.found.count(None)
+        return len(self.datas) - self.datas.count(None)
 
     def ask(self, part: Part) -> tuple[Fields, bytes]:
         return Get(_picked(self.keys, part), self.meta), b""
 
     def take(self, part: Part, reply: Reply) -> None:
-        fields, body = reply.fields, reply.body
+        fields = reply.fields
         assert isinstance(fields, Values)
-        n, sizes = len(part), fields.sizes
-        metas = n if self.meta else 0
-        _check(len(sizes) == n and len(fields.flags) == n, "sizes of values")
-        _check(len(fields.versions) == len(fields.ttls) == len(fields.places) == metas, "meta")
-        _check(sum([s for s in sizes if s > 0]) == len(body) and min(sizes) >= -1, "body")
-        at, found, new = 0, self.found, tuple.__new__
-        if not self.meta:
-            for i, size, flags in zip(part, sizes, fields.flags, strict=True):
-                if size >= 0:
-                    # What Found() does, in half the time.
-                    found[i] = new(Found, (body[at : at + size], flags, 0, None, 0, ""))
-                    at += size
-            return
-        for i, size, flags, version, ttl, place in zip(
-            part, sizes, fields.flags, fields.versions, fields.ttls, fields.places, strict=True
-        ):
-            if size >= 0:
-                data = body[at : at + size]
-                found[i] = Found(data, flags, version, ttl, place, self.answered_by)
-                at += size
+        n = len(part)
+        told = n if self.meta else 0
+        _check(len(fields.sizes) == n and len(fields.flags) == n, "sizes of values")
+        _check(len(fields.versions) == len(fields.ttls) == len(fields.places) == told, "meta")
+        datas = cut(reply.body, fields.sizes)
+        if n == len(self.keys):
+            self.datas, self.flags = datas, fields.flags
+        else:
+            self._put(part, datas, fields.flags)
+        if self.meta:
+            metas = zip(fields.versions, fields.ttls, fields.places, strict=True)
+            self._metas.update(zip(part, metas, strict=True))
+            self._nodes.update(dict.fromkeys(part, self.answered_by))
+
+    def _put(self, part: Part, datas: list[bytes | None], flags: bytes) -> None:
+        mine, my_flags = self.datas, self.flags
+        assert isinstance(my_flags, bytearray)
+        for i, data, flag in zip(part, datas, flags, strict=True):
+            mine[i], my_flags[i] = data, flag
 
 
 class StoreOp(Operation):
@@ -173,44 +197,42 @@ class StoreOp(Operation):
         self,
         mode: Mode,
         keys: Sequence[bytes],
-        values: Sequence[tuple[bytes, int]],
+        datas: Sequence[bytes],
+        flags: bytes,
         ttl: float | None,
         expected: int = 0,
     ) -> None:
-        """``values``: (bytes, flags) per key; ``expected``: the version for CAS."""
-        self.mode, self.keys, self.values, self.ttl = mode, keys, values, ttl
+        """``datas`` and ``flags``: a value and a byte per key; ``expected``: the version for
+        CAS."""
+        self.mode, self.keys, self.datas, self.flags, self.ttl = mode, keys, datas, flags, ttl
         self.expected = expected
-        self.versions = [0] * len(keys)
+        self.versions: Sequence[int] = [0] * len(keys)
 
     def size(self, index: int) -> int:
-        return len(self.values[index][0])
+        return len(self.datas[index])
 
     def total_size(self) -> int:
-        return sum([len(data) for data, _ in self.values])
+        return sum(map(len, self.datas))
 
     def ask(self, part: Part) -> tuple[Fields, bytes]:
-        if len(self.keys) == 1:
-            data, flags = self.values[0]
-            expected = (self.expected,) if self.mode is Mode.CAS else ()
-            head = (self.keys[0],), (len(data),), (flags,), (self.ttl,), expected
-            return Store(self.mode, *head), data
-        values = _picked(self.values, part)
-        datas = [data for data, _ in values]
-        fields = Store(
-            self.mode,
-            _picked(self.keys, part),
-            tuple(map(len, datas)),
-            tuple([flags for _, flags in values]),
-            (self.ttl,),
-        )
-        return fields, b"".join(datas)
+        keys, datas, flags = _picked(self.keys, part), _picked(self.datas, part), self.flags
+        if len(part) != len(flags):
+            flags = bytes([flags[i] for i in part])
+        expected = (self.expected,) if self.mode is Mode.CAS else ()
+        fields = Store(self.mode, keys, tuple(map(len, datas)), flags, (self.ttl,), expected)
+        return fields, datas[0] if len(datas) == 1 else b"".join(datas)
 
     def take(self, part: Part, reply: Reply) -> None:
         assert isinstance(reply.fields, Stored)
         versions = reply.fields.versions
         _check(len(versions) == len(part), "versions stored")
+        if len(part) == len(self.keys):
+            self.versions = versions
+            return
+        mine = self.versions
+        assert isinstance(mine, list)
         for i, version in zip(part, versions, strict=True):
-            self.versions[i] = version
+            mine[i] = version
 
 
 class OnceStoreOp(StoreOp):

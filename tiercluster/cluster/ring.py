@@ -34,6 +34,12 @@ def slot_of(key: bytes) -> int:
     return xxh3_64_intdigest(key) & SLOT_MASK
 
 
+def slots_of(keys: Iterable[bytes]) -> list[int]:
+    """`slot_of` of each."""
+    mask = SLOT_MASK
+    return [xxh3_64_intdigest(key) & mask for key in keys]
+
+
 class Ring:
     """The nodes with their weights; equal nodes give equal answers, in every process.
 

@@ -11,19 +11,21 @@ import json
 import math
 import pickle
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import timedelta
 from enum import Enum, IntEnum
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import cbor2
 
 from .errors import SerializationError, ValueTooLarge
 from .wire import MAX_VALUE_BYTES
 
+K = TypeVar("K")
 TTL = float | int | timedelta | None  # seconds; None never expires; <= 0 is gone at once
 MAX_INT: Final = 2**63 - 1
 MIN_INT: Final = -(2**63)
+_ALL_BYTES = frozenset((bytes,))
 _DECIMAL = re.compile(rb"-?[0-9]{1,20}")
 
 
@@ -53,6 +55,7 @@ class Encoding(IntEnum):
 # As plain integers, for the straight path.
 INT: Final = int(Encoding.INT)
 RAW: Final = int(Encoding.RAW)
+RAW_FLAGS: Final = bytes((RAW,))  # of one value
 
 
 class Serializer(Protocol):
@@ -148,6 +151,15 @@ class Values:
             raise ValueTooLarge(f"a value of {len(data)} bytes; the limit is {MAX_VALUE_BYTES}")
         return data, flags
 
+    def encode_many(self, values: Collection[Any]) -> tuple[Sequence[bytes], bytes]:
+        """`encode` of each: their bytes, and their flags, a byte each."""
+        if self._takes_bytes and _ALL_BYTES.issuperset(map(type, values)):
+            datas = tuple(values)
+            if max(map(len, datas), default=0) <= MAX_VALUE_BYTES:
+                return datas, RAW_FLAGS * len(datas)
+        encoded = list(map(self.encode, values))
+        return [data for data, _ in encoded], bytes([flags for _, flags in encoded])
+
     def _serialize(self, value: Any) -> bytes:
         try:
             data = self._dumps(value)
@@ -178,6 +190,15 @@ class Values:
             return reader.loads(data)
         except Exception as error:
             raise SerializationError(f"stored bytes cannot be read: {error}") from error
+
+    def decode_many(
+        self, keys: Iterable[K], datas: Sequence[bytes | None], flags: bytes | bytearray
+    ) -> Iterable[tuple[K, Any]]:
+        """`decode` of each that is not None, with its key."""
+        if flags.count(RAW) == len(flags) and None not in datas:
+            return zip(keys, datas, strict=True)
+        found, decode = zip(keys, datas, flags, strict=True), self.decode
+        return ((key, decode(data, flag)) for key, data, flag in found if data is not None)
 
 
 def seconds(ttl: TTL) -> float | None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from tiercluster.cluster.ring import slot_of, slots_of
 from tiercluster.cluster.wire import (
     Fields,
+    Incr,
     Kind,
     MapUpdate,
     Ping,
@@ -25,7 +27,7 @@ from tiercluster.tiermap import MapState, NodeState, Tier, TierMap, diff, encode
 
 from .desk import LONGEST_CALL_S, MOST_ADMIN_REQUESTS, Desk
 from .effects import Answer, Effect, Origin, ToCold, ToControl, ToPeer
-from .gate import DATA, WRITES, Gate
+from .gate import DATA, WHOLE_NODE, WRITES, Gate
 from .lease import Lease, LeaseState
 from .messages import (
     AdminAnswer,
@@ -163,7 +165,8 @@ class Front:
             if known is not None:
                 self._reply(origin, *known, now)
             return
-        verdict = self._gate.check(request, now)
+        slots = _slots_of(request)
+        verdict = self._gate.check(request, slots, now)
         if verdict.status is not Status.OK:
             self.desk.count_refused(verdict.status)
             self._turn_down(origin, request, verdict.status, verdict.text, now)
@@ -176,7 +179,7 @@ class Front:
                 return
             self._writes.begin(request.client, request.rid, deadline)
             origin = Origin(origin.identity, origin.rid, origin.kind, deadline, request.client)
-        answer = self._shard.handle(request, origin, now)
+        answer = self._shard.handle(request, origin, now, slots)
         if answer is not None:
             self._answer(origin, *answer, now)
         self._carry_out(now)
@@ -410,3 +413,13 @@ class Front:
         if self._told_serving != serving:
             self._told_serving = serving
             self._doors.tell_control(ServingChanged(*serving, self._map.version))
+
+
+def _slots_of(request: Request) -> list[int]:
+    """Those of the keys of a data request; none if it is about the whole node."""
+    fields = request.fields
+    if request.kind in WHOLE_NODE:
+        return []
+    if isinstance(fields, Incr):
+        return [slot_of(fields.key)]
+    return slots_of(fields.keys)  # type: ignore[union-attr]

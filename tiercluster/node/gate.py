@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tiercluster.cluster.ring import slot_of
-from tiercluster.cluster.wire import Incr, Kind, Request, Status
+from tiercluster.cluster.wire import Kind, Request, Status
 
 from .lease import Lease, LeaseState
 from .ownership import Ownership, SlotState
 
 WRITES = frozenset({Kind.STORE, Kind.DELETE, Kind.INCR, Kind.TOUCH, Kind.DELETE_PREFIX})
 DATA = WRITES | {Kind.GET, Kind.PEEK, Kind.SCAN}
-_WHOLE_NODE = frozenset({Kind.SCAN, Kind.DELETE_PREFIX})
+WHOLE_NODE = frozenset({Kind.SCAN, Kind.DELETE_PREFIX})
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,8 @@ class Verdict:
     status: Status
     text: str
 
+
+_SERVED = int(max(SlotState))
 
 PASS = Verdict(Status.OK, "")
 _LATE = Verdict(Status.DEADLINE, "the request came after its deadline")
@@ -42,8 +44,9 @@ class Gate:
         self.open = False  # the shell opens it when this incarnation may serve
         self.map_version = 0
 
-    def check(self, request: Request, now: float) -> Verdict:
-        """PASS, or the status to answer with; nothing has been applied then."""
+    def check(self, request: Request, slots: Sequence[int], now: float) -> Verdict:
+        """PASS, or the status to answer with; nothing has been applied then. ``slots``: those of
+        the request's keys."""
         if request.deadline_ms and now * 1000 > request.deadline_ms:
             return _LATE
         if not self.open:
@@ -54,11 +57,11 @@ class Gate:
                 return refusal
         if request.map_version > self.map_version:
             return _BEHIND
-        if request.kind in _WHOLE_NODE:
+        if request.kind in WHOLE_NODE:
             if request.map_version < self._ownership.ring_version:
                 return _STALE  # whoever asks every member must know of all of them
             return PASS if self._ownership.is_settled else _SETTLING
-        return self._check_keys(request)
+        return self._check_slots(slots, request.map_version)
 
     def _without_lease(self, request: Request, now: float) -> Verdict | None:
         if self._lease.state(now) is not LeaseState.MINORITY:
@@ -69,15 +72,13 @@ class Gate:
             return _READ_ONLY
         return None
 
-    def _check_keys(self, request: Request) -> Verdict:
-        fields = request.fields
-        keys = (fields.key,) if isinstance(fields, Incr) else fields.keys  # type: ignore[union-attr]
+    def _check_slots(self, asked: Sequence[int], version: int) -> Verdict:
         slots, gained = self._ownership.slots, self._ownership.gained
-        version = request.map_version
         # A request sent before this stint began may be a write from before an outage.
         checks_gain = version < self._ownership.newest_gain
-        for key in keys:
-            slot = slot_of(key)
+        if not checks_gain and min(map(slots.__getitem__, asked), default=_SERVED) == _SERVED:
+            return PASS
+        for slot in asked:
             state = slots[slot]
             if state == SlotState.SERVED:
                 if checks_gain and version < gained[slot]:

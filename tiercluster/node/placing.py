@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from tiercluster.cluster.ring import slot_of
 from tiercluster.cluster.wire import Kind, Reply
 
 from .coldqueue import WRITE, Job, Outcome
+from .directory import BUCKET_SHIFT
 from .entry import COLD, HOT, OVERHEAD_BYTES, REMOTE, Entry
 from .failures import Failure
 from .holdings import Holdings
@@ -45,15 +47,14 @@ class Placing:
         """The version stored, NOT_STORED, or None: ``done`` gets one of them, with the time, when
         the tier has confirmed. After ``deadline`` (monotonic seconds, 0: none) nothing is tried
         again."""
+        straight = self.put_in_hot(key, slot_of(key), value, flags, expires)
+        if straight:
+            return straight
         holdings = self._holdings
         directory, standing = holdings.directory, holdings.standing
         version = directory.next_version()
         old = directory.get(key)
         if old is not None:
-            if self._rewrite(old, value):
-                old.version, old.flags, old.expires = version, flags, expires
-                old.generation = standing.live[HOT]
-                return version
             holdings.forget(old)
         entry = Entry(key, version, flags, expires, len(value))
         for place in standing.writable:
@@ -69,12 +70,32 @@ class Placing:
                 return version
         return self._put_peer(entry, value, now, done)
 
-    def _rewrite(self, old: Entry, value: bytes) -> bool:
-        """In hot a value is replaced where it stands, which keeps the entry's rank."""
-        if old.place != HOT or old.leaving or HOT not in self._holdings.standing.writable:
-            return False
-        hot = self._holdings.hot
-        return not hot.faults.is_on and hot.rewrite(old, value) is None
+    def put_in_hot(self, key: bytes, slot: int, value: bytes, flags: int, expires: float) -> int:
+        """The straight way of most writes: the version stored; 0 if this one needs `put`, nothing
+        being changed then. In hot a value is replaced where it stands, which keeps the entry's
+        rank."""
+        holdings = self._holdings
+        hot, directory, live = holdings.hot, holdings.directory, holdings.standing.live
+        if hot.faults.is_on or HOT not in holdings.standing.writable:
+            return 0
+        size = len(value)
+        bucket = directory.buckets[slot >> BUCKET_SHIFT]
+        entry = bucket.get(key)
+        if size > hot.largest or (entry is not None and (entry.place != HOT or entry.leaving)):
+            return 0
+        version = directory.next_version()
+        cost = size + len(key) + OVERHEAD_BYTES
+        if entry is None:
+            entry = bucket[key] = Entry(key, version, flags, expires, size)
+            directory.count += 1
+            entry.cost = cost
+            hot.policy.add(entry)
+        else:
+            entry.version, entry.flags, entry.expires, entry.size = version, flags, expires, size
+            hot.policy.resize(entry, cost)
+        entry.value = value
+        entry.generation = live[HOT]
+        return version
 
     def _put_cold(
         self, entry: Entry, value: bytes, now: float, done: Done, deadline: float

@@ -99,19 +99,26 @@ class ShardWorker:
             self._poller.register(readable, zmq.POLLIN)
         front.turn(time.monotonic(), time.time())
         front.start()
+        tick_at = 0.0
         while not front.is_stopped:
             ready = dict(self._poller.poll(TICK_MS))
-            front.turn(time.monotonic(), time.time())
-            for order in self.orders.drain():
-                front.obey(order, time.monotonic(), time.time())
-            for answer in self.cold_answers.drain():
-                front.cold_answered(answer, time.monotonic(), time.time())
+            now = time.monotonic()
+            front.turn(now, time.time())
+            if self.orders.fileno() in ready:
+                for order in self.orders.drain():
+                    front.obey(order, time.monotonic(), time.time())
+            if self.cold_answers.fileno() in ready:
+                for answer in self.cold_answers.drain():
+                    front.cold_answered(answer, time.monotonic(), time.time())
             for socket in ready:
                 if self._peers.owns(socket):
                     self._read_peer(socket)
             if self._router in ready:
                 self._serve_requests()
-            front.tick(time.monotonic())
+            # A turn of requests alone leaves little to do; answers may let background work go on.
+            if now >= tick_at or self._router not in ready or len(ready) > 1:
+                tick_at = now + TICK_MS / 1000
+                front.tick(time.monotonic())
 
     def _serve_requests(self) -> None:
         for _ in range(REQUEST_TURN):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from tiercluster.cluster.ring import slots_of
 from tiercluster.cluster.wire import (
     Ack,
     Delete,
@@ -129,14 +130,18 @@ class Shard:
 
     # --- requests -------------------------------------------------------------------------------
 
-    def handle(self, request: Request, origin: Origin, now: float) -> Answered | None:
-        """(status, fields, body), or None: an Answer effect with ``origin`` will follow."""
+    def handle(
+        self, request: Request, origin: Origin, now: float, slots: Sequence[int] = ()
+    ) -> Answered | None:
+        """(status, fields, body), or None: an Answer effect with ``origin`` will follow.
+        ``slots``: those of the request's keys, if somebody has hashed them already."""
         asked = request.fields
         match asked:
             case Get():
-                return self._read.get(asked, origin, now)
+                return self._read.get(asked, slots or slots_of(asked.keys), origin, now)
             case Store():
-                return self._write.store(asked, request.body, origin, now)
+                slots = slots or slots_of(asked.keys)
+                return self._write.store(asked, slots, request.body, origin, now)
             case Delete():
                 return self._write.delete(asked, now)
             case Incr():

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate
 
-from xxhash import xxh3_64_intdigest
-
-from tiercluster.cluster.ring import SLOT_MASK
 from tiercluster.cluster.wire import (
     MAX_BODY_BYTES,
     MAX_VALUE_BYTES,
@@ -26,8 +24,6 @@ from .moves import READS_TO_PROMOTE, Moves
 
 MISS = -1
 _SAFE_KEYS = MAX_BODY_BYTES // MAX_VALUE_BYTES  # so many values always fit into one body
-
-_MISSED_ONE = Status.OK, Values((MISS,), (0,)), b""
 
 
 class _Gathering:
@@ -56,17 +52,17 @@ class _Gathering:
             self._trim()
         body = b"".join(self.chunks)
         if not self.meta:
-            return Status.OK, Values(tuple(self.sizes), tuple(self.flags)), body
+            return Status.OK, Values(tuple(self.sizes), bytes(self.flags)), body
         nothing = 0, NEVER, 0
         found = [self.entries.get(i, nothing) for i in range(len(self.sizes))]
         return (
             Status.OK,
             Values(
                 tuple(self.sizes),
-                tuple(self.flags),
+                bytes(self.flags),
                 tuple(version for version, _, _ in found),
                 tuple(seconds_left(expires, now) for _, expires, _ in found),
-                tuple(place for _, _, place in found),
+                bytes([place for _, _, place in found]),
             ),
             body,
         )
@@ -97,54 +93,48 @@ class ReadVerbs:
         self.hits = [0, 0, 0, 0]
         self.misses = 0
 
-    def get(self, asked: Get, origin: Origin, now: float) -> Answered | None:
+    def get(self, asked: Get, slots: Sequence[int], origin: Origin, now: float) -> Answered | None:
         """Straight-line code for values in hot; None if any has to be waited for."""
-        directory = self._holdings.directory
-        buckets, floors = directory.buckets, directory.floors
-        live = self._holdings.standing.live
-        sizes: list[int] = []
-        flags: list[int] = []
-        chunks: list[bytes] = []
-        elsewhere: list[tuple[int, Entry]] | None = None
         if asked.meta or self._holdings.hot.faults.is_on:
             return self._get_slowly(asked, origin, now)
-        misses = 0
-        for key in asked.keys:
-            slot = xxh3_64_intdigest(key) & SLOT_MASK
+        directory, live = self._holdings.directory, self._holdings.standing.live
+        buckets, floors, live_in_hot = directory.buckets, directory.floors, live[HOT]
+        flags: list[int] = []
+        chunks: list[bytes] = []
+        holes: list[int] = []  # indices of keys that are not in hot
+        elsewhere: list[tuple[int, Entry]] = []
+        for key, slot in zip(asked.keys, slots, strict=True):
             entry = buckets[slot >> BUCKET_SHIFT].get(key)
             if (
-                entry is None
-                or entry.expires <= now
-                or entry.version < floors[slot]
-                or entry.generation != live[entry.place]
+                entry is not None
+                and entry.place == HOT
+                and entry.generation == live_in_hot
+                and entry.expires > now
+                and entry.version >= floors[slot]
             ):
-                misses += 1
-            elif entry.place == HOT:
                 # What S3Fifo.hit does.
                 if entry.freq < MOST_FREQ:
                     entry.freq += 1
-                value = entry.value
-                assert value is not None
-                sizes.append(len(value))
                 flags.append(entry.flags)
-                chunks.append(value)
+                chunks.append(entry.value)  # type: ignore[arg-type]  # it is in hot, so it has one
                 continue
-            else:
-                if elsewhere is None:
-                    elsewhere = []
-                elsewhere.append((len(sizes), entry))
-            sizes.append(MISS)
+            if entry is not None and self._holdings.is_visible(entry, now):
+                elsewhere.append((len(chunks), entry))
+            holes.append(len(chunks))
             flags.append(0)
             chunks.append(b"")
-        self.misses += misses
-        waits = 0 if elsewhere is None else len(elsewhere)
-        if hits := len(sizes) - misses - waits:
+        sizes = list(map(len, chunks))
+        for index in holes:
+            sizes[index] = MISS
+        self.misses += len(holes) - len(elsewhere)
+        if hits := len(sizes) - len(holes):
             self.hits[HOT] += hits
             self._holdings.standing.succeeded(HOT, now)
-        if elsewhere is None and len(sizes) <= _SAFE_KEYS:
-            return Status.OK, Values(tuple(sizes), tuple(flags)), b"".join(chunks)
+        if not elsewhere and len(sizes) <= _SAFE_KEYS:
+            body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            return Status.OK, Values(tuple(sizes), bytes(flags)), body
         gathering = _Gathering(origin, False, sizes, flags, chunks)
-        return self._gather(gathering, elsewhere or [], now)
+        return self._gather(gathering, elsewhere, now)
 
     def _get_slowly(self, asked: Get, origin: Origin, now: float) -> Answered | None:
         n = len(asked.keys)

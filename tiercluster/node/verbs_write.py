@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from io import BytesIO
 
 from tiercluster.cluster.wire import (
     Counter,
@@ -24,6 +26,7 @@ from .holdings import Holdings
 from .moves import Moves
 from .placing import NOT_STORED, Placing
 
+ROOM_EACH = 32  # keys of one STORE between two looks at the limits of the tiers
 INT64 = range(-(2**63), 2**63)
 COUNTER_FLAGS = 0  # of every integer; what has other flags is none (cluster/values.py)
 _INTEGER = re.compile(rb"-?[0-9]{1,19}")
@@ -41,6 +44,11 @@ def expires_at(ttl: float | None, now: float) -> float:
     if ttl is None:
         return NEVER
     return now + ttl if ttl > 0 else now
+
+
+def _cut(body: bytes, sizes: Sequence[int]) -> list[bytes]:
+    """The values of which a body is made, as the decoder has checked."""
+    return [body] if len(sizes) == 1 else list(map(BytesIO(body).read, sizes))
 
 
 class _Storing:
@@ -75,20 +83,28 @@ class WriteVerbs:
 
     # --- STORE ----------------------------------------------------------------------------------
 
-    def store(self, asked: Store, body: bytes, origin: Origin, now: float) -> Answered | None:
+    def store(
+        self, asked: Store, slots: Sequence[int], body: bytes, origin: Origin, now: float
+    ) -> Answered | None:
         storing = _Storing(origin, len(asked.keys))
-        shared = len(asked.ttls) == 1
-        offset = 0
-        for index, (key, size, flags) in enumerate(
-            zip(asked.keys, asked.sizes, asked.flags, strict=True)
+        versions, put_in_hot = storing.versions, self._placing.put_in_hot
+        is_plain = asked.mode == Mode.SET
+        expires = expires_at(asked.ttls[0], now)
+        for index, (key, slot, value, flags) in enumerate(
+            zip(asked.keys, slots, _cut(body, asked.sizes), asked.flags, strict=True)
         ):
-            value = body[offset : offset + size]
-            offset += size
-            if asked.mode != Mode.SET and not self._is_allowed(asked, index, now):
+            if index and len(asked.ttls) > 1:
+                expires = expires_at(asked.ttls[index], now)
+            if not is_plain and not self._is_allowed(asked, index, now):
                 self.not_stored += 1
-                continue
-            expires = expires_at(asked.ttls[0 if shared else index], now)
-            self._store_one(storing, index, key, value, flags, expires, now)
+            elif version := put_in_hot(key, slot, value, flags, expires):
+                versions[index] = version
+                self.stored += 1
+            else:
+                self._store_one(storing, index, key, value, flags, expires, now)
+            if index % ROOM_EACH == 0:
+                self._moves.make_room(now)
+        self._moves.make_room(now)
         return None if storing.waiting else storing.answer()
 
     def _is_allowed(self, asked: Store, index: int, now: float) -> bool:
@@ -118,7 +134,6 @@ class WriteVerbs:
         else:
             storing.versions[index] = version
             self._count(version)
-            self._moves.make_room(now)
 
     def _count(self, version: int) -> None:
         if version == NOT_STORED:

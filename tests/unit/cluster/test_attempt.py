@@ -114,10 +114,10 @@ def test_answers_in_any_order_make_one_result() -> None:
     for _, _, _, ask in reversed(world.step()):
         sizes = tuple(len(KEYS[i]) for i in ask.part)
         body = b"".join(KEYS[i] for i in ask.part)
-        world.answer(ask, Status.OK, Values(sizes, (1,) * len(sizes)), body)
+        world.answer(ask, Status.OK, Values(sizes, b"\1" * len(sizes)), body)
     assert world.attempt.is_done
     assert world.attempt.error is None
-    assert [found.data for found in operation.found if found] == list(KEYS)
+    assert operation.datas == list(KEYS)
 
 
 def test_silence_is_met_with_the_same_request_to_the_same_node() -> None:
@@ -219,7 +219,7 @@ def test_a_retry_that_came_too_late_does_not_say_that_nothing_was_applied() -> N
 
 
 def test_a_store_whose_retry_came_too_late_is_stored_anew() -> None:
-    world = world_of(StoreOp(Mode.SET, KEYS[:1], [(b"v", 1)], None))
+    world = world_of(StoreOp(Mode.SET, KEYS[:1], [b"v"], b"\1", None))
     ((node, rid, _, ask),) = world.step()
     world.epochs[node] = 2
     world.step(0.5)
@@ -332,7 +332,7 @@ EVENTS = st.lists(
 def test_no_write_is_applied_twice_by_a_node_that_remembers_ids(events: Any) -> None:
     """Whatever happens, a store is sent to one incarnation of a node under one id until that node
     said that it did not apply it; and the call ends by its deadline."""
-    operation = StoreOp(Mode.SET, KEYS, [(b"v", 1)] * len(KEYS), None)
+    operation = StoreOp(Mode.SET, KEYS, [b"v"] * len(KEYS), b"\1" * len(KEYS), None)
     world = world_of(operation)
     version = 10
     down: set[str] = set()

@@ -23,6 +23,7 @@ from tiercluster.cluster.wire import (
     Kind,
     MapUpdate,
     Mode,
+    Peek,
     Refusal,
     Reply,
     Request,
@@ -46,6 +47,9 @@ ONE: dict[str, st.SearchStrategy[Any]] = {
     "s": st.text(max_size=20),
     "y": st.binary(max_size=40),
     "k": KEYS,
+    "K": KEYS | st.binary(max_size=9).map(lambda end: b"\0\xff" + end),
+    "N": st.integers(-(2**31), 2**31 - 1),
+    "V": st.integers(-(2**63), 2**63 - 1),
 }
 
 
@@ -53,7 +57,7 @@ def field_values(code: str) -> st.SearchStrategy[Any]:
     one = ONE[code[0]]
     if "?" in code:
         one = st.none() | one
-    return st.lists(one, max_size=5).map(tuple) if "*" in code else one
+    return st.lists(one, max_size=5).map(tuple) if "*" in code or code in "KNV" else one
 
 
 def messages(cls: type[Any]) -> st.SearchStrategy[Any]:
@@ -69,7 +73,7 @@ def stores(draw: st.DrawFn) -> tuple[Store, bytes]:
         int(mode),
         tuple(draw(st.lists(KEYS, min_size=n, max_size=n))),
         tuple(map(len, values)),
-        tuple(draw(st.lists(st.integers(0, 255), min_size=n, max_size=n))),
+        draw(st.binary(min_size=n, max_size=n)),
         tuple(draw(st.lists(field_values("f?"), min_size=1, max_size=1))),
         tuple(range(n)) if mode is Mode.CAS else (),
     )
@@ -199,7 +203,11 @@ def test_the_helper_makes_good_requests() -> None:
         [[b"kk", "kk"], False],
         [["kk"], False],
         [[b"kk"] * (wire.MAX_KEYS + 1), False],
-        [b"kk", False],
+        [b"k", False],
+        [b"", False],
+        [b"kk\xff", False],
+        [b"kk\xff" + b"k" * (wire.MAX_WIRE_KEY_BYTES + 1), False],
+        [b"kk\xff" * wire.MAX_KEYS + b"kk", False],
         [[b"kk"], 0],
         [[b"kk"]],
         [[b"kk"], False, 1],
@@ -264,9 +272,25 @@ def test_a_message_is_two_frames(count: int) -> None:
         decode_request([b""] * count)
 
 
+@pytest.mark.parametrize("sizes", [b"123", b"12345", b"1234" * (wire.MAX_KEYS + 1), [1], "1234"])
+def test_packed_numbers_of_another_shape_are_refused(sizes: Any) -> None:
+    said = [VERSION, Kind.GET + REPLY, 1, 2, 3, 0, [sizes, b"", b"", [], b""]]
+    with pytest.raises(WireError, match="packed"):
+        decode_reply([cbor2.dumps(said), b""])
+
+
+def test_keys_travel_in_one_piece_unless_one_holds_the_byte_between_them() -> None:
+    def sent(*keys: bytes) -> Any:
+        request = Request(Kind.PEEK, 1, 1, 0, b"12345678", False, Peek(keys))
+        return cbor2.loads(encode_request(request)[0])[-1][0]
+
+    assert sent(b"\0a", b"\0b") == b"\0a\xff\0b"
+    assert sent(b"\0a", b"\0\xff") == [b"\0a", b"\0\xff"]
+
+
 def test_a_status_or_kind_that_is_none_is_refused() -> None:
-    good = [VERSION, Kind.GET + REPLY, 1, 2, 3, 0, [[], [], [], [], []]]
-    assert decode_reply([cbor2.dumps(good), b""]).fields == Values((), ())
+    good = [VERSION, Kind.GET + REPLY, 1, 2, 3, 0, [b"", b"", b"", [], b""]]
+    assert decode_reply([cbor2.dumps(good), b""]).fields == Values((), b"")
     for at, value in ((1, 1), (1, 255), (5, 99), (5, True)):
         with pytest.raises(WireError):
             decode_reply([cbor2.dumps([*good[:at], value, *good[at + 1 :]]), b""])

@@ -302,7 +302,7 @@ class World:
     def store(self, name: str | int, value: bytes, mode: Mode = Mode.SET, flags: int = 0,
               ttl: float | None = None, version: int | None = None) -> int:  # fmt: skip
         versions = () if version is None else (version,)
-        fields = Store(int(mode), (key(name),), (len(value),), (flags,), (ttl,), versions)
+        fields = Store(int(mode), (key(name),), (len(value),), bytes((flags,)), (ttl,), versions)
         result = self.ask(fields, value)
         assert isinstance(result, Stored)
         return result.versions[0]

@@ -92,7 +92,7 @@ class FrontWorld:
 
 
 def store(value: bytes) -> Store:
-    return Store(int(Mode.SET), (key("k"),), (len(value),), (0,), (None,), ())
+    return Store(int(Mode.SET), (key("k"),), (len(value),), b"\0", (None,), ())
 
 
 def test_a_copy_that_arrives_after_its_retry_was_refused_is_not_applied() -> None:

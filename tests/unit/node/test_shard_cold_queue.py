@@ -82,7 +82,7 @@ def test_a_full_waiting_line_answers_not_stored_and_the_old_value_is_gone() -> N
 
 
 def _set(name: str | int) -> Store:
-    return Store(0, (key(name),), (0,), (0,), (None,))
+    return Store(0, (key(name),), (0,), b"\0", (None,))
 
 
 def test_deleted_rows_are_deleted_in_batches_one_at_a_time() -> None:

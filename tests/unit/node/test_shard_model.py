@@ -145,7 +145,7 @@ class ShardAgainstHistories(RuleBasedStateMachine):
     @rule(name=names)
     def add(self, name: int) -> None:
         value, last = self.fresh(False), self.history[name][-1]
-        rid = self.send(Store(int(Mode.ADD), (key(name),), (len(value),), (0,), (None,)), value)
+        rid = self.send(Store(int(Mode.ADD), (key(name),), (len(value),), b"\0", (None,)), value)
         if rid not in self.world.answers:
             was = Was(value)
             self.history[name].append(was)
@@ -165,13 +165,13 @@ class ShardAgainstHistories(RuleBasedStateMachine):
         if answered is None or answered[1].sizes[0] < 0:
             return
         value, version = self.fresh(False), answered[1].versions[0]
-        fields = Store(int(Mode.CAS), (key(name),), (len(value),), (0,), (None,), (version,))
+        fields = Store(int(Mode.CAS), (key(name),), (len(value),), b"\0", (None,), (version,))
         rid = self.send(fields, value)
         was = Was(value)
         self.history[name].append(was)
         self.writes[rid] = [(name, was)]
         self.settle_answers()
-        stale = Store(int(Mode.CAS), (key(name),), (3,), (0,), (None,), (version,))
+        stale = Store(int(Mode.CAS), (key(name),), (3,), b"\0", (None,), (version,))
         assert self.world.answers[self.send(stale, b"old")][1].versions == (0,)
 
     @rule(name=names, initial=st.sampled_from([None, 7]))

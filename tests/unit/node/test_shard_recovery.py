@@ -41,7 +41,7 @@ def counter(world: World, name: str) -> int:
 
 def set_(world: World, name: str | int, value: bytes = b"v") -> int:
     """The request's id: the answer may come later."""
-    return world.send(Store(0, (key(name),), (len(value),), (0,), (None,)), value)
+    return world.send(Store(0, (key(name),), (len(value),), b"\0", (None,)), value)
 
 
 def is_stored(world: World, rid: int) -> bool:
@@ -119,7 +119,7 @@ def test_the_row_of_a_demotion_that_nobody_wants_any_more_is_deleted() -> None:
     (first, *_) = world.cold.rows
     world.tick(0.26)
     world.cold.silent = False
-    world.ask(Store(0, (first,), (3,), (0,), (None,)), b"new")
+    world.ask(Store(0, (first,), (3,), b"\0", (None,)), b"new")
     world.tick(0.02, 10)
     assert first not in world.cold.rows
 

@@ -38,22 +38,22 @@ BIG = 2**63 - 1
 def test_many_keys_are_stored_and_read_in_one_request_each() -> None:
     world = World()
     keys = (key("a"), key("b"), key("c"))
-    stored = world.ask(Store(0, keys, (1, 0, 3), (1, 2, 3), (None, 5.0, None)), b"1333")
+    stored = world.ask(Store(0, keys, (1, 0, 3), b"\1\2\3", (None, 5.0, None)), b"1333")
     assert isinstance(stored, Stored)
     assert list(stored.versions) == sorted(stored.versions)
     rid = world.send(Get((*keys, key("none")), meta=True))
     _, values, body = world.answers[rid]
     assert body == b"1333"
     assert values == Values(
-        (1, 0, 3, -1), (1, 2, 3, 0), (*stored.versions, 0), (None, 5.0, None, None),
-        (Place.HOT, Place.HOT, Place.HOT, 0),
+        (1, 0, 3, -1), b"\1\2\3\0", (*stored.versions, 0), (None, 5.0, None, None),
+        bytes((Place.HOT, Place.HOT, Place.HOT, 0)),
     )  # fmt: skip
 
 
 def test_a_read_without_meta_is_the_same_less_the_meta() -> None:
     world = World()
     world.store("a", b"1", flags=7)
-    assert world.get_meta("a") == (Values((1,), (7,)), b"1")
+    assert world.get_meta("a") == (Values((1,), b"\7"), b"1")
 
 
 def test_versions_rise_with_each_write_of_any_key() -> None:
@@ -151,7 +151,7 @@ def test_a_counter_on_disk_is_counted_once_its_value_is_here() -> None:
 def test_of_two_adds_at_once_only_one_is_stored() -> None:
     world = only(Tier.COLD)
     world.hold_cold = True
-    fields = Store(int(Mode.ADD), (key("k"),), (1,), (0,), (None,))
+    fields = Store(int(Mode.ADD), (key("k"),), (1,), b"\0", (None,))
     first, second = world.send(fields, b"1"), world.send(fields, b"2")
     world.hold_cold = False
     world.run()
@@ -199,7 +199,7 @@ def test_a_scan_gives_each_key_of_its_prefix_once() -> None:
     for number in range(500):
         world.store(number, b"v")
     other = wire_key(b"ns", b"1")
-    world.ask(Store(0, (other,), (1,), (0,), (None,)), b"v")
+    world.ask(Store(0, (other,), (1,), b"\0", (None,)), b"v")
     pages = all_pages(world, b"\0", 50)
     keys = [k for page in pages for k in page.keys]
     assert sorted(keys) == sorted(key(number) for number in range(500))

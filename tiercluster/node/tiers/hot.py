@@ -28,15 +28,6 @@ class HotTier(Residents):
             self.policy.add(entry, proven)
         return failure
 
-    def rewrite(self, entry: Entry, value: bytes) -> Failure | None:
-        """Another value for an entry that is here and not leaving."""
-        failure = self._refusal(value)
-        if failure is None:
-            entry.value = value
-            entry.size = len(value)
-            self.policy.resize(entry, len(value) + len(entry.key) + OVERHEAD_BYTES)
-        return failure
-
     def _refusal(self, value: bytes) -> Failure | None:
         if len(value) > self.largest:
             return _TOO_LARGE
