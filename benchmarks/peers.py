@@ -5,6 +5,10 @@ network; `--placement`), and takes turns in rounds, so that a slow minute of the
 alike. Values of 1 KiB; single get and set, get and set of 100 keys in one call. What counts are the
 ratios: the absolute figures are this machine's.
 
+With `--servers 3` a cluster of three nodes stands beside three memcached behind pymemcache's
+HashClient, which is how that peer spreads keys over servers (Redis is left out: redis-py gets many
+keys from a Redis Cluster only if they share a slot).
+
 Needs redis-server and memcached on the PATH, and `pip install 'tiercluster[bench]'`.
 """
 
@@ -105,7 +109,7 @@ def _wait_for(port: int, process: subprocess.Popen[bytes], log: Any) -> None:
     raise SystemExit(f"a server did not start:\n{log.read().decode(errors='replace')}")
 
 
-def redis_subject(stack: ExitStack, directory: Path, cpu: int | None) -> Subject:
+def redis_subject(stack: ExitStack, directory: Path, cpu: int | None, count: int) -> Subject:
     import redis
 
     port = free_port()
@@ -127,14 +131,18 @@ def redis_subject(stack: ExitStack, directory: Path, cpu: int | None) -> Subject
     )
 
 
-def memcached_subject(stack: ExitStack, directory: Path, cpu: int | None) -> Subject:
+def memcached_subject(stack: ExitStack, directory: Path, cpu: int | None, count: int) -> Subject:
     from pymemcache.client.base import Client
+    from pymemcache.client.hash import HashClient
 
-    port = free_port()
-    command = ["memcached", "-l", "127.0.0.1", "-p", str(port), "-m", "64"]
-    command += ["-u", "nobody"] if os.geteuid() == 0 else []
-    stack.enter_context(server(command, port, cpu))
-    client = Client(("127.0.0.1", port), no_delay=True, default_noreply=False)
+    ports = [free_port() for _ in range(count)]
+    for port in ports:
+        command = ["memcached", "-l", "127.0.0.1", "-p", str(port), "-m", "64"]
+        command += ["-u", "nobody"] if os.geteuid() == 0 else []
+        stack.enter_context(server(command, port, cpu))
+    servers = [("127.0.0.1", port) for port in ports]
+    made = HashClient if count > 1 else Client
+    client = made(servers if count > 1 else servers[0], no_delay=True, default_noreply=False)
     stack.callback(client.close)
     value = os.urandom(VALUE_BYTES)
     return Subject(
@@ -148,15 +156,22 @@ def memcached_subject(stack: ExitStack, directory: Path, cpu: int | None) -> Sub
     )
 
 
-def our_subject(stack: ExitStack, directory: Path, cpu: int | None) -> Subject:
+def our_subject(stack: ExitStack, directory: Path, cpu: int | None, count: int) -> Subject:
     from tiercluster import Client
 
-    ports = [free_port() for _ in range(2)]
-    command = [sys.executable, "-m", "tiercluster", "start", "--data", str(directory / "n1")]
-    command += ["--listen", f"127.0.0.1:{ports[0]}", "--raft", f"127.0.0.1:{ports[1]}"]
-    stack.enter_context(server(command, ports[0], cpu))
-    client = Client(f"127.0.0.1:{ports[0]}", serializer="bytes", timeout=READY_S)
+    nodes = {f"n{i + 1}": (free_port(), free_port()) for i in range(count)}
+    for node, (port, raft) in nodes.items():
+        command = [sys.executable, "-m", "tiercluster", "start", "--id", node]
+        command += ["--data", str(directory / node)]
+        command += ["--listen", f"127.0.0.1:{port}", "--raft", f"127.0.0.1:{raft}"]
+        for other, (_, other_raft) in nodes.items():
+            command += ["--peer", f"{other}=127.0.0.1:{other_raft}"] if other != node else []
+        stack.enter_context(server(command, port, cpu))
+    ports = [port for port, _ in nodes.values()]
+    seeds = [f"127.0.0.1:{port}" for port in ports]
+    client = Client(seeds, serializer="bytes", timeout=READY_S)
     stack.callback(client.close)
+    _wait_for_members(client, count)
     value = os.urandom(VALUE_BYTES)
     return Subject(
         OURS,
@@ -169,10 +184,19 @@ def our_subject(stack: ExitStack, directory: Path, cpu: int | None) -> Subject:
     )
 
 
+def _wait_for_members(client: Any, count: int) -> None:
+    """Until all of them serve."""
+    until = time.monotonic() + READY_S
+    while len({tier.ref for tier in client.tiers() if tier.state == "UP"}) < 3 * count:
+        if time.monotonic() > until:
+            raise SystemExit("the nodes did not form a cluster")
+        time.sleep(0.1)
+
+
 MAKERS = {REDIS: redis_subject, MEMCACHED: memcached_subject, OURS: our_subject}
 
 
-def available() -> list[str]:
+def available(servers: int) -> list[str]:
     """The peers that can run here, and us; says how to get the others."""
     missing = [
         name
@@ -181,7 +205,7 @@ def available() -> list[str]:
     ]
     if missing:
         print(f"not here: {', '.join(missing)}; to compare with all: {INSTALL}", file=sys.stderr)
-    return [name for name in MAKERS if name not in missing]
+    return [name for name in MAKERS if name not in missing and (servers == 1 or name != REDIS)]
 
 
 # --- measuring ----------------------------------------------------------------------------------
@@ -285,6 +309,7 @@ def arguments() -> argparse.Namespace:
         "--placement", choices=("split", "same", "free"), default="split",
         help="servers on a CPU of their own (default), on the client's, or where they like",
     )  # fmt: skip
+    parser.add_argument("--servers", type=int, choices=(1, 3), default=1, help="of each kind")
     parser.add_argument("--json", action="store_true", help="one JSON document")
     return parser.parse_args()
 
@@ -294,17 +319,20 @@ def main() -> None:
     cpu = placed(asked.placement)
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        subjects = [MAKERS[name](stack, directory, cpu) for name in available()]
+        names = available(asked.servers)
+        subjects = [MAKERS[name](stack, directory, cpu, asked.servers) for name in names]
         for subject in subjects:
             fill(subject)
         figures = measure(subjects, asked.rounds, asked.seconds)
     found = ratios(figures)
     if asked.json:
         rows = [{"verb": f.verb, "client": f.subject, "p50_us": round(f.p50_us, 1), "p99_us": round(f.p99_us, 1)} for f in figures]  # fmt: skip # noqa: E501
-        document = {"placement": asked.placement, "rounds": asked.rounds, "figures": rows}
+        document = {"placement": asked.placement, "servers": asked.servers}
+        document |= {"rounds": asked.rounds, "figures": rows}
         print(json.dumps(document | {"ratios": found, "aims": aims(found)}, indent=2))
     else:
-        print(f"placement {asked.placement}, {asked.rounds} rounds, values of {VALUE_BYTES} bytes")
+        what = f"{asked.servers} server(s) each, placement {asked.placement}, {asked.rounds} rounds"
+        print(f"{what}, values of {VALUE_BYTES} bytes")
         print(table(figures, found))
 
 

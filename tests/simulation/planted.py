@@ -65,7 +65,7 @@ def _grants_all(original: Any) -> Any:
 
 
 def _no_deadline(original: Any) -> Any:
-    return lambda self, request, now: original(self, request._replace(deadline_ms=0), now)
+    return lambda self, request, *args: original(self, request._replace(deadline_ms=0), *args)
 
 
 def _keeps_generation(original: Any) -> Any:

@@ -124,7 +124,7 @@ class Workload:
                 ttl = random.uniform(0.05, 1.5) if random.random() < 0.25 else None
                 call = Call(name, kind, key, self._value(), ttl)
                 mode, once = Mode[kind.upper()], OnceStoreOp if kind != "set" else StoreOp
-                return once(mode, [key], [(call.value, 1)], ttl), call
+                return once(mode, [key], [call.value], b"\1", ttl), call
 
     def _value(self) -> bytes:
         """Unlike any other; of any length."""

@@ -16,7 +16,7 @@ takes replies. Nothing here touches a socket or a clock; times are monotonic sec
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import assert_never
 
 from tiercluster.tiermap import Member, NodeState, Tier
@@ -80,21 +80,28 @@ class Attempt:
     )  # fmt: skip
 
     def __init__(
-        self, operation: Operation, began: float, deadline: float, jitter: Callable[[], float]
+        self,
+        operation: Operation,
+        began: float,
+        deadline: float,
+        jitter: Callable[[], float],
+        parts: Iterable[Part] | None = None,
     ) -> None:
-        """``jitter`` draws from 0 to 1."""
+        """``jitter`` draws from 0 to 1; ``parts``: what is to be asked, None for all."""
         self.operation = operation
         self.began = began
         self.deadline = deadline
         self.rids: list[int] = []  # all that were sent
-        self.asks = [Asking(tuple(range(len(operation.keys))))] if operation.keys else []
+        if parts is None:
+            parts = [tuple(range(len(operation.keys)))] if operation.keys else []
+        self.asks = list(map(Asking, parts))
         self.error: TierclusterError | None = None
         self.retries = 0
         self.rerouted = 0
         self._jitter = jitter
         # A connection that stands loses nothing, so a slow node is not asked twice in haste.
         self._silence = min(max((deadline - began) / 3, SILENCE_S), MAX_SILENCE_S)
-        self._unplanned = True
+        self._unplanned = bool(self.asks)
 
     @property
     def is_done(self) -> bool:
@@ -104,16 +111,16 @@ class Attempt:
         if self.error is None:
             self.error = error
 
-    def resume(self, node: str, member: Member | None, rid: int, epoch: int, stamp: int,
+    def resume(self, part: Part, node: str, member: Member | None, rid: int, epoch: int, stamp: int,
                now: float) -> Asking:  # fmt: skip
-        """The call's only part has been sent already, outside this machine."""
-        ask = self.asks[0]
+        """One more part, which has been sent already, outside this machine."""
+        ask = Asking(part)
+        self.asks.append(ask)
         _note_stint(ask, member)
         ask.node, ask.rid = node, rid
         ask.epoch, ask.stamp, ask.tries = epoch, stamp, 1
         ask.repeat_at = now + self._silence
         self.rids.append(rid)
-        self._unplanned = False
         return ask
 
     # --- what to send ---------------------------------------------------------------------------

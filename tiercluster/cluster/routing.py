@@ -207,6 +207,8 @@ class Router:
 
     def sole_owner(self, keys: Sequence[bytes]) -> str | None:
         """The node that owns all these keys; None if there are several, or none."""
+        if len(self._serving) == 1:
+            return next(iter(self._serving))
         owners, found = self._owners, self.owner_of(keys[0])
         for key in keys:
             if owners[xxh3_64_intdigest(key) & SLOT_MASK] != found and self.owner_of(key) != found:

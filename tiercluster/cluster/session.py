@@ -12,16 +12,15 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 
-import zmq
-
 from tiercluster.tiermap import Member
 
 from .attempt import Asking, Attempt
 from .errors import ProtocolError, TierclusterError, Unavailable
-from .link import QUICK_WAIT_MS, Context, CurveKeys, Link, receive_frames
+from .link import Context, CurveKeys, Link
 from .members import HURRIED_RENEW_S, RENEW_S, Members
-from .plan import LookOp, Operation, Part, fits_one_message
+from .plan import LookOp, Operation, Part
 from .routing import Router
+from .straight import NOTHING, Answer, Question, ask, await_answer, is_straight, ways_of
 from .wire import (
     CLIENT_ID_BYTES,
     Kind,
@@ -30,7 +29,6 @@ from .wire import (
     Request,
     Status,
     WireError,
-    decode_reply,
     encode_request,
 )
 
@@ -85,67 +83,75 @@ class Session:
 
     def quick(self, operation: Operation, now: float, deadline: float,
               clock: Callable[[], float]) -> Attempt | None:  # fmt: skip
-        """The straight path to one member: send, wait a little, take the answer. None: done; else
-        the call, to be driven on with `pump`."""
-        router = self.feed.router
-        keys = operation.keys
+        """The straight path (`straight`): send each owner its part, take the answers in turn. None:
+        done; else the call, to be driven on with `pump`."""
+        members, router = self._members, self.feed.router
         if (
             router is None
-            or not keys
+            or router is not members.routed
             or now >= self._chores_at
             or self._attempts
-            or operation.kind is Kind.SUBSCRIBE
+            or not is_straight(operation, deadline - now)
         ):
             return self.begin(operation, now, deadline)
-        node = operation.node or router.sole_owner(keys)
-        link = self._members.by_node.get(node) if node else None
-        if (
-            link is None
-            or link.offset_ms is None
-            or router is not self._members.routed
-            or deadline - now < 2 * QUICK_WAIT_MS / 1000
-            or not (len(keys) == 1 or fits_one_message(operation))
-        ):
+        ways = ways_of(operation, router, members.by_node)
+        if not ways:
             return self.begin(operation, now, deadline)
-        self._members.last_rid = rid = self._members.last_rid + 1
-        epoch, stamp = link.epoch, int(link.offset_ms + deadline * 1000)
-        asked, body = operation.ask(_all(operation))
-        request = Request(operation.kind, rid, router.version, stamp, self.client, False, asked,
-                          body)  # fmt: skip
-        if not link.send(encode_request(request)):
-            return self.begin(operation, now, deadline)
-        return self._quick_answer(operation, link, rid, epoch, stamp, now, deadline, clock)
+        questions: list[Question] = []
+        for link, part in ways:
+            members.last_rid += 1
+            question = ask(link, operation, part, members.last_rid, router.version, self.client,
+                           deadline)  # fmt: skip
+            if question is None:
+                break
+            questions.append(question)
+        for at, question in enumerate(questions):
+            answer = self._answer_to(question, operation, clock)
+            if answer is not None:
+                unsent = [part for _, part in ways[len(questions) :]]
+                return self._leave_straight(operation, questions[at:], unsent, answer, deadline,
+                                            clock())  # fmt: skip
+        if len(questions) < len(ways):
+            unsent = [part for _, part in ways[len(questions) :]]
+            return self._leave_straight(operation, [], unsent, NOTHING, deadline, clock())
+        self._count(operation)
+        return None
 
-    def _quick_answer(
-        self, operation: Operation, link: Link, rid: int, epoch: int, stamp: int, now: float,
-        deadline: float, clock: Callable[[], float],
-    ) -> Attempt | None:  # fmt: skip
-        reply, bad = None, ""
-        try:
-            reply = decode_reply(receive_frames(link.socket))
-            link.heard(reply.clock_ms, clock())
-            if reply.rid == rid and reply.status is Status.OK:
-                operation.answered_by, operation.router = link.node, self.feed.router
-                operation.take(_all(operation), reply)
-                self._count(operation)
-                if reply.map_version > self.feed.version:
-                    self._chores_at = 0.0
-                    self._members.want_map(link)
-                return None
-        except zmq.Again:
-            pass
-        except WireError as error:
-            bad = str(error)
-        now = clock()
-        attempt = Attempt(operation, now, deadline, random.random)
-        ask = attempt.resume(link.node, self._member_of(link), rid, epoch, stamp, now)
-        link.silent_since = link.silent_since or now
-        self._asked[rid] = (attempt, ask)
+    def _answer_to(
+        self, question: Question, operation: Operation, clock: Callable[[], float]
+    ) -> Answer | None:
+        """None: it was OK and has been taken; else what came instead."""
+        answer = await_answer(question.link)
+        reply, link = answer.reply, question.link
+        if reply is None:
+            return answer
+        link.heard(reply.clock_ms, clock())
+        if reply.rid != question.rid or reply.status is not Status.OK:
+            return answer
+        operation.answered_by, operation.router = link.node, self.feed.router
+        operation.take(question.part, reply)
+        if reply.map_version > self.feed.version:
+            self._chores_at = 0.0
+            self._members.want_map(link)
+        return None
+
+    def _leave_straight(
+        self, operation: Operation, waiting: list[Question], unsent: list[Part], answer: Answer,
+        deadline: float, now: float,
+    ) -> Attempt:  # fmt: skip
+        """Go on with an attempt for what is not answered. ``answer`` is what came from the first
+        that waits."""
+        attempt = Attempt(operation, now, deadline, random.random, unsent)
+        for link, part, rid, epoch, stamp in waiting:
+            member = self._member_of(link)
+            asking = attempt.resume(part, link.node, member, rid, epoch, stamp, now)
+            link.silent_since = link.silent_since or now
+            self._asked[rid] = (attempt, asking)
         self._add(attempt)
-        if reply is not None:
-            self._dispatch(link, reply, now)
-        if bad:
-            self._bad_answer(link, bad)
+        if answer.reply is not None:
+            self._dispatch(waiting[0].link, answer.reply, now)
+        if answer.bad:
+            self._bad_answer(waiting[0].link, answer.bad)
         self._first_pump(attempt, now)
         return attempt
 
@@ -314,8 +320,8 @@ class Session:
         if nobody is not None:
             attempt.fail(nobody)
             return
-        for ask in attempt.step(now, self.feed.router, self._members.reach):
-            if not self._send(attempt, ask, now):
+        for asking in attempt.step(now, self.feed.router, self._members.reach):
+            if not self._send(attempt, asking, now):
                 self._step_at = min(self._step_at, now + STEP_S)
         self._step_at = min(self._step_at, attempt.wake_at())
 
@@ -355,11 +361,3 @@ class Session:
         for attempt in self._attempts.values():
             attempt.fail(error)
             self.finished.append(attempt)
-
-
-_ONE: Part = (0,)
-
-
-def _all(operation: Operation) -> Part:
-    count = len(operation.keys)
-    return _ONE if count == 1 else tuple(range(count))

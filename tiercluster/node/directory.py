@@ -9,6 +9,7 @@ from xxhash import xxh3_64_intdigest
 from tiercluster.cluster.ring import SLOT_MASK, SLOTS
 
 from .entry import Entry
+from .ownership import NOBODYS
 
 BUCKETS = 256
 BUCKET_SHIFT = 6  # slot >> BUCKET_SHIFT is the bucket
@@ -19,18 +20,21 @@ VERSION_SHIFT = 40
 class Directory:
     """Keys to entries. Buckets keep each pause short: of a scan, a sweep, or a dict that grows."""
 
-    __slots__ = ("buckets", "count", "floors", "version")
+    __slots__ = ("buckets", "count", "floors", "highest_floor", "version")
 
     def __init__(self) -> None:
         self.buckets: tuple[dict[bytes, Entry], ...] = tuple({} for _ in range(BUCKETS))
         self.floors: list[int] = [0] * SLOTS  # an entry of a lower version is invisible
+        self.highest_floor = 0  # of the slots that may be served
         self.version = 0
         self.count = 0
 
     def set_stint(self, ring_version: int, floors: Sequence[int]) -> None:
-        """``floors``: for each slot the ring version at which it was gained."""
+        """``floors``: for each slot the ring version at which it was gained, or NOBODYS."""
         self.version = max(self.version, ring_version << VERSION_SHIFT)
         self.floors = [floor << VERSION_SHIFT for floor in floors]
+        highest = max((floor for floor in floors if floor < NOBODYS), default=0)
+        self.highest_floor = highest << VERSION_SHIFT
 
     def next_version(self) -> int:
         """Higher than any before."""

@@ -97,8 +97,8 @@ class ReadVerbs:
         """Straight-line code for values in hot; None if any has to be waited for."""
         if asked.meta or self._holdings.hot.faults.is_on:
             return self._get_slowly(asked, origin, now)
-        directory, live = self._holdings.directory, self._holdings.standing.live
-        buckets, floors, live_in_hot = directory.buckets, directory.floors, live[HOT]
+        directory, generation = self._holdings.directory, self._holdings.standing.live[HOT]
+        buckets, floors, above_all = directory.buckets, directory.floors, directory.highest_floor
         flags: list[int] = []
         chunks: list[bytes] = []
         holes: list[int] = []  # indices of keys that are not in hot
@@ -108,9 +108,9 @@ class ReadVerbs:
             if (
                 entry is not None
                 and entry.place == HOT
-                and entry.generation == live_in_hot
+                and entry.generation == generation
                 and entry.expires > now
-                and entry.version >= floors[slot]
+                and (entry.version >= above_all or entry.version >= floors[slot])
             ):
                 # What S3Fifo.hit does.
                 if entry.freq < MOST_FREQ:
