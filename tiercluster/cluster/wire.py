@@ -1,7 +1,8 @@
 """The messages that clients and nodes exchange, and their codec.
 
-A message is two frames, ``[header, body]``. The header is one cbor2 array; the body is all values
-of the message, one after the other, so that a hundred values cost one frame. A request's header is
+A message is ``[header, body]``, or ``[header]`` if the body is empty. The header is one cbor2
+array; the body is all values of the message, one after the other, so that a hundred values cost one
+frame. A request's header is
 
     [VERSION, kind, rid, map_version, deadline_ms, client, retry, fields]
 
@@ -619,18 +620,18 @@ def _build(cls: type[Any], values: Any) -> Any:
 
 
 def encode_request(r: Request) -> list[bytes]:
-    """A request as two frames."""
+    """A request as frames."""
     asked = _FLATTEN[type(r.fields)](r.fields)
     head = (VERSION, int(r.kind), r.rid, r.map_version, r.deadline_ms, r.client, r.retry, asked)
-    return [cbor2.dumps(head), r.body]
+    return [cbor2.dumps(head), r.body] if r.body else [cbor2.dumps(head)]
 
 
 def encode_reply(r: Reply) -> list[bytes]:
-    """A reply as two frames."""
+    """A reply as frames."""
     said = _FLATTEN[type(r.fields)](r.fields)
     kind, status = int(r.kind) + REPLY, int(r.status)
     head = (VERSION, kind, r.rid, r.map_version, r.clock_ms, status, said)
-    return [cbor2.dumps(head), r.body]
+    return [cbor2.dumps(head), r.body] if r.body else [cbor2.dumps(head)]
 
 
 def _refuse(*_: object) -> Any:
@@ -647,9 +648,9 @@ _PLAIN_DEPTH = 8
 
 
 def _header(frames: Sequence[bytes], length: int) -> tuple[Any, ...]:
-    if len(frames) != 2:
-        raise WireError(f"{len(frames)} frames instead of 2")
-    if len(frames[0]) > MAX_HEADER_BYTES or len(frames[1]) > MAX_BODY_BYTES:
+    if not 0 < len(frames) <= 2:
+        raise WireError(f"{len(frames)} frames instead of 1 or 2")
+    if len(frames[0]) > MAX_HEADER_BYTES or len(frames[-1]) > MAX_BODY_BYTES:
         raise WireError("a frame above the limit")
     try:
         header = cbor2.loads(
@@ -681,16 +682,17 @@ def _integers(*values: Any) -> None:
 
 
 def decode_request(frames: Sequence[bytes]) -> Request:
-    """Two frames to a Request; WireError for anything else."""
+    """Frames to a Request; WireError for anything else."""
     _, code, rid, version, deadline, client, retry, values = _header(frames, 8)
     _integers(code, rid, version, deadline)
     if type(client) is not bytes or len(client) != CLIENT_ID_BYTES or type(retry) is not bool:
         raise WireError("no client id")
     kind, cls = _REQUEST_KINDS.get(code) or _no_kind("request", code)
     fields_ = _build(cls, values)
+    body = frames[1] if len(frames) == 2 else b""
     if cls is Store:
-        _check_store(fields_, len(frames[1]))
-    return Request(kind, rid, version, deadline, client, retry, fields_, bytes(frames[1]))
+        _check_store(fields_, len(body))
+    return Request(kind, rid, version, deadline, client, retry, fields_, body)
 
 
 def _no_kind(what: str, code: int) -> Any:
@@ -708,7 +710,7 @@ def _check_store(s: Store, body: int) -> None:
 
 
 def decode_reply(frames: Sequence[bytes]) -> Reply:
-    """Two frames to a Reply; WireError for anything else."""
+    """Frames to a Reply; WireError for anything else."""
     _, code, rid, version, clock, status_code, values = _header(frames, 7)
     _integers(code, rid, version, clock, status_code)
     kind, cls = _REPLY_KINDS.get(code) or _no_kind("reply", code)
@@ -719,4 +721,5 @@ def decode_reply(frames: Sequence[bytes]) -> Reply:
         cls = MapUpdate
     elif status is not Status.OK:
         cls = Refusal
-    return Reply(kind, rid, version, clock, status, _build(cls, values), bytes(frames[1]))
+    body = frames[1] if len(frames) == 2 else b""
+    return Reply(kind, rid, version, clock, status, _build(cls, values), body)

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import structlog
 import zmq
 
+from tiercluster.cluster.link import NOBLOCK, receive_frames, send_frames
 from tiercluster.cluster.wire import (
     Fields,
     Kind,
@@ -124,7 +125,7 @@ class ShardWorker:
         for _ in range(REQUEST_TURN):
             try:
                 if self._access is None:
-                    identity, *frames = self._router.recv_multipart(zmq.DONTWAIT)
+                    identity, *frames = receive_frames(self._router, NOBLOCK)
                     self._serve(identity, frames, Role.NODE)
                 else:
                     parts = self._router.recv_multipart(zmq.DONTWAIT, copy=False)
@@ -154,7 +155,7 @@ class ShardWorker:
 
     def reply(self, identity: bytes, reply: Reply) -> bool:
         try:
-            self._router.send_multipart([identity, *encode_reply(reply)], zmq.DONTWAIT)
+            send_frames(self._router, [identity, *encode_reply(reply)])
         except zmq.Again:
             return False
         return True

@@ -139,8 +139,8 @@ def test_mutated_messages_are_a_wire_error_at_worst(
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(header) - 1))
         header[at] = data.draw(st.integers(0, 255))
-    is_message_or_wire_error([bytes(header), frames[1]])
-    is_message_or_wire_error([bytes(header[: data.draw(st.integers(0, len(header)))]), frames[1]])
+    is_message_or_wire_error([bytes(header), *frames[1:]])
+    is_message_or_wire_error([bytes(header[: data.draw(st.integers(0, len(header)))]), *frames[1:]])
 
 
 PLAIN = st.recursive(
@@ -266,8 +266,8 @@ def test_frames_above_the_limits_are_refused_before_they_are_read() -> None:
         decode_reply([b"\x00", bytes(wire.MAX_BODY_BYTES + 1)])
 
 
-@pytest.mark.parametrize("count", [0, 1, 3])
-def test_a_message_is_two_frames(count: int) -> None:
+@pytest.mark.parametrize("count", [0, 3])
+def test_a_message_is_one_frame_or_two(count: int) -> None:
     with pytest.raises(WireError, match="frames"):
         decode_request([b""] * count)
 
