@@ -108,7 +108,7 @@ class Prober:
         """The own tier as the map shows it, and whether the shard keeps away from it. ``jitter``: a
         random number from 0 to 1."""
         watch = self._watches[record.tier]
-        is_new = record.since_version != watch.since_version
+        was, is_new = watch.health, record.since_version != watch.since_version
         watch.health, watch.since_version = record.health, record.since_version
         if record.admin is not Admin.IN:
             watch.phase = Phase.IN_USE
@@ -119,6 +119,9 @@ class Prober:
             self._start_over(watch, now)
         elif watch.phase is Phase.IN_USE:
             self._go_out(watch, now, jitter)
+        elif is_new and watch.streak and record.health is Health.DOWN and was is not Health.UP:
+            # It came back and failed again between two maps: what probes said before is past.
+            self._fail(watch, "", now, jitter)
         elif watch.phase is Phase.LATCHED and record.suspect:
             self._hold(watch, now, jitter)
 

@@ -280,3 +280,17 @@ def test_no_flapping_beyond_the_hold_down(steps: list[tuple[str, float]]) -> Non
     if world.phase is not Phase.LATCHED:
         world.run(2 * RULES.hold_down_s * 2 ** len(out_at) * 4 + 10)
         assert world.record.health is Health.UP, "a healthy tier never came back"
+
+
+def test_an_outage_that_began_between_two_maps_is_held_down_like_any_other() -> None:
+    """The map brought it back and failed it again before this node looked."""
+    world = World()
+    world.fail()
+    while not world.recovered:
+        world.run(TICK)
+    world.fail()  # its UP was never seen here
+    began = world.now
+    world.run(20)
+    again = world.recovered[1] - began
+    assert again >= 2 * RULES.hold_down_s + RULES.stable_s - 2 * TICK
+    assert world.record.health is Health.UP
