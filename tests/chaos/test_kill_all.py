@@ -13,6 +13,8 @@ from tests.harness.cluster import ClusterUnderTest
 from tests.harness.decisions import Operator, Operators, wait_agreed
 from tests.harness.figures import report
 from tests.harness.mounts import Ext4Disk, fill, mount_tmpfs
+from tests.harness.traffic import owned_by
+from tiercluster import Client
 from tiercluster.cluster.admin import Admin
 
 # one tier a node, of different classes, so that the guard has no reason to refuse
@@ -98,6 +100,11 @@ def test_a_full_disk_below_the_journal_leaves_the_node_alive_and_says_so(tmp_pat
             for _ in range(6):
                 operator.step(admin)
                 time.sleep(0.3)
+        with Client(cluster.addresses) as client:
+            keys = owned_by(client, "n1", 50)
+            unstored = client.set_many(dict.fromkeys(keys, "v"))
+            lost = [key for key in keys if client.get(key) != "v"]
+        drained = cluster.cli("tier", "drain", "n1/warm", "--wait", at="n1")
         alive = cluster.is_alive("n1")
         reads = cluster.cli("status", "--json", at="n1")
         said = [line for line in cluster.log("n1").splitlines() if "journal" in line.lower()]
@@ -112,4 +119,6 @@ def test_a_full_disk_below_the_journal_leaves_the_node_alive_and_says_so(tmp_pat
     assert alive
     assert operator.decisions == 6, "the other two are a quorum"
     assert reads.code == 0
+    assert (unstored, lost) == ([], []), "it follows the others, so it serves its keys"
+    assert drained.code == 0, "and its operators are heard"
     assert said, cluster.log("n1")[-2000:]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from tiercluster.tiermap import MapState
 from tiercluster.tiermap.raft import ReplicaEvent
 
 from .messages import ShardOrder, ShardReport
@@ -33,6 +34,18 @@ class AskBarrier:
 
 
 @dataclass(frozen=True, slots=True)
+class FollowFeed:
+    """The own replica is out: follow another member, from this state on."""
+
+    state: MapState
+
+
+@dataclass(frozen=True, slots=True)
+class FollowReplica:
+    """The own replica takes part again."""
+
+
+@dataclass(frozen=True, slots=True)
 class BecomeReady:
     """Say to the world that this node serves."""
 
@@ -54,5 +67,7 @@ class Log:
     facts: tuple[tuple[str, object], ...] = ()
 
 
-Action = TellShard | ProposeFrame | AskBarrier | BecomeReady | Finish | Log
+Action = (
+    TellShard | ProposeFrame | AskBarrier | FollowFeed | FollowReplica | BecomeReady | Finish | Log
+)
 ControlEvent = ShardReport | ReplicaEvent[Any] | Stop

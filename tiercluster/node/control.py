@@ -9,9 +9,11 @@ import select
 import threading
 import time
 from collections.abc import Callable
-from typing import assert_never
+from typing import Any, assert_never
 
 import structlog
+
+from tiercluster.tiermap.raft import ReplicaEvent
 
 from .actions import (
     Action,
@@ -19,11 +21,14 @@ from .actions import (
     BecomeReady,
     ControlEvent,
     Finish,
+    FollowFeed,
+    FollowReplica,
     Log,
     ProposeFrame,
     Stop,
     TellShard,
 )
+from .consensus import Consensus
 from .coordinator import Coordinator
 from .inbox import Inbox
 from .messages import ShardOrder
@@ -37,24 +42,22 @@ log = structlog.get_logger("tiercluster.control")
 
 
 class ControlWorker:
-    """``tell_shard``, ``propose`` and ``barrier`` only enqueue; False: not taken. ``on_ready`` and
-    ``on_end`` are called once, from this thread."""
+    """``tell_shard`` and the consensus only enqueue; False: not taken. ``on_ready`` and ``on_end``
+    are called once, from this thread."""
 
     def __init__(
         self,
         settings: NodeSettings,
         token: str,
         tell_shard: Callable[[ShardOrder], bool],
-        propose: Callable[[bytes], bool],
-        barrier: Callable[[str], None],
+        make_consensus: Callable[[Callable[[ReplicaEvent[Any]], object]], Consensus],
         on_ready: Callable[[], None],
         on_end: Callable[[], None],
     ) -> None:
         self.inbox: Inbox[ControlEvent] = Inbox(INBOX_LIMIT)
         self.ended_well = False
         self._tell_shard = tell_shard
-        self._propose_frame = propose
-        self._barrier = barrier
+        self.consensus = make_consensus(self.inbox.tell)
         self._on_ready = on_ready
         self._on_end = on_end
         self._coordinator = Coordinator(
@@ -120,9 +123,13 @@ class ControlWorker:
                     self._log.error("shard_inbox_full", order=type(order).__name__)
             case ProposeFrame(frame):
                 # Not taken is like lost: the coordinator proposes again.
-                self._propose_frame(frame)
+                self.consensus.propose(frame)
             case AskBarrier(token):
-                self._barrier(token)
+                self.consensus.barrier(token)
+            case FollowFeed(state):
+                self.consensus.follow_feed(state)
+            case FollowReplica():
+                self.consensus.follow_replica()
             case BecomeReady():
                 self._on_ready()
             case Finish(ok):

@@ -22,6 +22,8 @@ from .actions import (
     BecomeReady,
     ControlEvent,
     Finish,
+    FollowFeed,
+    FollowReplica,
     Log,
     ProposeFrame,
     Stop,
@@ -172,11 +174,15 @@ class Coordinator:
             case Sick(reason):
                 self._consensus.sick = reason
                 self._decided("error", "out_of_voting", reason=reason)
+                self._actions.append(FollowFeed(self._state))
             case Healed():
                 self._consensus.sick = ""
                 self._decided("warning", "voting_again")
+                self._actions.append(FollowReplica())
 
     def _applied(self, state: MapState, now: float) -> None:
+        if state.map.version < self._state.map.version:
+            return  # of a replica that is healing: the feed was faster
         before, self._state = self._state.map, state
         stage = self._membership.stage
         settled = self._proposals.applied(state, now)

@@ -1,4 +1,4 @@
-"""How a node beyond the voters follows the map: the feed of any member, and proposals through it.
+"""How a node follows the map without a replica: the feed of any member, and proposals through it.
 
 It stands where a voter has its Raft replica: the same doors (`propose`, `barrier`, `stop`) and the
 same events (Applied, Standing, BarrierDone).
@@ -71,15 +71,16 @@ class Follower:
         seed: str,
         deliver: Callable[[ReplicaEvent[Any]], object],
         curve: Curve | None = None,
+        state: MapState | None = None,
     ) -> None:
+        """``seed``: a member's address, empty if ``state`` names members to follow."""
         self._node = node
         self._seed = seed
         self._deliver = deliver
         self._curve = curve
         self._client = os.urandom(CLIENT_ID_BYTES)
         self._inbox: Inbox[bytes | None] = Inbox(PROPOSALS_LIMIT)
-        self._state = MapState()
-        self._standing: Standing | None = None
+        self._state = state or MapState()
         self._waiting: dict[int, tuple[float, str, str]] = {}  # rid: until, command id, barrier
         self._barriers: dict[str, int] = {}  # token: the version that must be applied first
         self._rid = 0
@@ -115,7 +116,7 @@ class Follower:
             now = time.monotonic()
             if self._socket is None or now - self._heard > SILENCE_S:
                 self._connect(poller, now)
-            if now - self._renewed > RENEW_S:
+            if self._socket is not None and now - self._renewed > RENEW_S:
                 self._renew(now)
             ready = dict(poller.poll(100))
             if self._socket in ready:
@@ -132,16 +133,21 @@ class Follower:
         self._context.term()
 
     def _addresses(self) -> list[str]:
-        known = [m.address for m in self._state.map.members
-                 if m.state is NodeState.UP and m.id != self._node]  # fmt: skip
-        return [self._seed, *(a for a in known if a != self._seed)]
+        others = [m for m in self._state.map.members
+                  if m.state is not NodeState.LEFT and m.id != self._node]  # fmt: skip
+        others.sort(key=lambda m: m.state is not NodeState.UP)
+        seeds = [self._seed] if self._seed else []
+        return [*seeds, *(m.address for m in others if m.address != self._seed)]
 
     def _connect(self, poller: zmq.Poller, now: float) -> None:
         if self._socket is not None:
             poller.unregister(self._socket)
             self._socket.close(0)
-            self._stand(Standing(None, False, False, 0))
+            self._deliver(Standing(None, False, False, 0))
+            self._socket = None
         addresses = self._addresses()
+        if not addresses:
+            return
         address = addresses[self._next_address % len(addresses)]
         self._next_address += 1
         self._socket = self._context.socket(zmq.DEALER)
@@ -156,7 +162,8 @@ class Follower:
         self._send(Kind.STATUS, StatusQuery())
 
     def _send(self, kind: Kind, fields: Fields) -> int:
-        assert self._socket is not None
+        if self._socket is None:
+            return 0
         self._rid += 1
         request = Request(kind, self._rid, 0, 0, self._client, False, fields)
         try:
@@ -263,9 +270,5 @@ class Follower:
 
     def _report(self, data: bytes) -> None:
         report = cbor2.loads(data)
-        self._stand(Standing(report.get("leader"), False, bool(report.get("quorum")), 0))
-
-    def _stand(self, standing: Standing) -> None:
-        if standing != self._standing:
-            self._standing = standing
-            self._deliver(standing)
+        # Each time: a replica that fails to heal says in between that it sees no quorum.
+        self._deliver(Standing(report.get("leader"), False, bool(report.get("quorum")), 0))

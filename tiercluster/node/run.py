@@ -12,7 +12,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 import zmq
@@ -27,6 +27,7 @@ from tiercluster.tiermap import (
 from tiercluster.tiermap.raft import Machine, RaftKeys, Replica, ReplicaEvent, ReplicaSettings
 
 from .cold_worker import INBOX_LIMIT, ColdWorker
+from .consensus import Consensus
 from .control import ControlWorker
 from .follower import Follower
 from .http import HttpServer
@@ -45,15 +46,6 @@ SWITCH_INTERVAL_S = 1e-4  # measured: docs/decisions/0005-threads.md
 
 class StartError(Exception):
     """This node cannot start; the text says why and what to do."""
-
-
-class Consensus(Protocol):
-    """A voter's Raft replica, or a follower's feed."""
-
-    def start(self) -> None: ...
-    def propose(self, frame: bytes) -> bool: ...
-    def barrier(self, token: str) -> None: ...
-    def stop(self, timeout_s: float = 2.0) -> None: ...
 
 
 def _apply_frame(state: MapState, frame: bytes) -> MapState:
@@ -103,6 +95,28 @@ def _raft_keys(settings: NodeSettings, keys: NodeKeys | None) -> RaftKeys | None
     return RaftKeys(keys.own.public, keys.own.secret, peers)
 
 
+def _make_consensus(
+    settings: NodeSettings, keys: NodeKeys | None, tell: Callable[[ReplicaEvent[Any]], object]
+) -> Consensus:
+    def deliver(event: ReplicaEvent[Any]) -> None:
+        tell(event)
+
+    def make_feed(state: MapState) -> Follower:
+        return Follower(settings.id, settings.join, deliver, own_curve(keys), state)
+
+    if settings.join:
+        return Consensus(None, make_feed)
+    raft = ReplicaSettings(
+        node_id=settings.id,
+        raft_address=settings.raft,
+        peers=settings.peers,
+        directory=settings.data / "raft",
+        cluster=settings.cluster,
+        keys=_raft_keys(settings, keys),
+    )
+    return Consensus(Replica(raft, machine(), deliver), make_feed)
+
+
 class Node:
     """All workers of one node. StartError if it cannot be made."""
 
@@ -117,8 +131,7 @@ class Node:
             settings,
             token,
             tell_shard=lambda order: self._shard.orders.tell(order),
-            propose=lambda frame: self._consensus.propose(frame),
-            barrier=lambda name: self._consensus.barrier(name),
+            make_consensus=lambda tell: _make_consensus(settings, keys, tell),
             on_ready=on_ready,
             on_end=self.ended.set,
         )
@@ -127,26 +140,7 @@ class Node:
         )
         cold = ColdWorker(settings.data / "cold", self._cold_inbox, self._shard.cold_answers.tell)
         self._cold_thread = threading.Thread(target=cold.run, name="cold", daemon=True)
-        self._consensus = self._make_consensus(keys)
         self._http = HttpServer(settings.http, self.control.view) if settings.http else None
-
-    def _make_consensus(self, keys: NodeKeys | None) -> Consensus:
-        settings, tell = self._settings, self.control.inbox.tell
-
-        def deliver(event: ReplicaEvent[Any]) -> None:
-            tell(event)
-
-        if settings.join:
-            return Follower(settings.id, settings.join, deliver, own_curve(keys))
-        raft = ReplicaSettings(
-            node_id=settings.id,
-            raft_address=settings.raft,
-            peers=settings.peers,
-            directory=settings.data / "raft",
-            cluster=settings.cluster,
-            keys=_raft_keys(settings, keys),
-        )
-        return Replica(raft, machine(), deliver)
 
     def start(self) -> None:
         """StartError if the client port is not to be had."""
@@ -156,7 +150,7 @@ class Node:
             raise StartError(f"cannot listen on {self._settings.listen}: {error}") from error
         self._cold_thread.start()
         self._shard.start()
-        self._consensus.start()
+        self.control.consensus.start()
         self.control.start()
         if self._http is not None:
             self._http.start()
@@ -167,7 +161,7 @@ class Node:
 
     def close(self) -> None:
         """After `ended`: take down what is left."""
-        self._consensus.stop()
+        self.control.consensus.stop()
         self._shard.join(2.0)
         self._cold_inbox.tell(ColdStop())
         self._cold_thread.join(2.0)

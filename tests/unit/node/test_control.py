@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tiercluster.node.consensus import Consensus
 from tiercluster.node.control import ControlWorker
 from tiercluster.node.messages import (
     ColdReady,
@@ -21,6 +22,25 @@ from tiercluster.tiermap import MapState, NodeState, apply, decode_command
 from tiercluster.tiermap.raft import Applied, BarrierDone, Standing
 
 
+class _AtOnce:
+    """A replica that commits at once."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+
+    def start(self) -> None:
+        pass
+
+    def propose(self, frame: bytes) -> bool:
+        return self._bench._propose(frame)
+
+    def barrier(self, token: str) -> None:
+        self._bench._tell(BarrierDone(token, True))
+
+    def stop(self, timeout_s: float = 2.0) -> None:
+        pass
+
+
 class Bench:
     """A control worker whose consensus commits at once and whose shard obeys."""
 
@@ -33,8 +53,7 @@ class Bench:
             NodeSettings(),
             "t",
             tell_shard=self._order,
-            propose=self._propose,
-            barrier=lambda token: self._tell(BarrierDone(token, True)),
+            make_consensus=lambda tell: Consensus(_AtOnce(self), lambda state: _AtOnce(self)),
             on_ready=self.ready.set,
             on_end=self.ended.set,
         )

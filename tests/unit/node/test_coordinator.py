@@ -25,6 +25,8 @@ from tiercluster.node.actions import (
     BecomeReady,
     ControlEvent,
     Finish,
+    FollowFeed,
+    FollowReplica,
     Log,
     ProposeFrame,
     Stop,
@@ -56,6 +58,7 @@ from tiercluster.node.messages import (
 from tiercluster.node.settings import NodeSettings, RecoverySettings
 from tiercluster.tiermap import (
     Admin,
+    Barrier,
     Command,
     Drain,
     Drained,
@@ -516,6 +519,20 @@ def test_the_shard_learns_of_every_map_and_of_the_standing() -> None:
     assert (known.voting, known.note) == (False, "the disk of DATA/raft is full")
     world.tell(Healed())
     assert world.of(StandingKnown)[-1].voting
+
+
+def test_while_its_replica_is_out_a_node_follows_the_others() -> None:
+    world = World("n2")
+    world.tell(Sick("the disk of DATA/raft is full"))
+    assert world.other_actions == [FollowFeed(world.state)]
+    behind, known = world.state, world.state.map.version
+    world.commit(Barrier(id="b", by="n2"))
+    world.commit(join("n3"))
+    assert world.node.state.map.version > known
+    world.tell(Applied(behind))  # of the replica, which is not as far as the feed
+    assert world.node.state == world.state
+    world.tell(Healed())
+    assert world.other_actions[1:] == [FollowReplica()]
 
 
 def test_orders_that_were_lost_are_told_again() -> None:

@@ -1,0 +1,68 @@
+"""A node's part in the consensus: a voter's replica, or the feed of another member.
+
+A follower has the feed for good, a voter while its replica is out (its journal's disk is full, its
+log is damaged). So what the cluster decides reaches the node all the same, and what it proposes
+goes through the member that it follows; it only does not vote.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from tiercluster.tiermap import MapState
+
+
+class Source(Protocol):
+    """Where decisions come from and proposals go; all calls only enqueue."""
+
+    def start(self) -> None: ...
+    def propose(self, frame: bytes) -> bool: ...
+    def barrier(self, token: str) -> None: ...
+    def stop(self, timeout_s: float = 2.0) -> None: ...
+
+
+class Consensus:
+    """To be used from one thread. ``replica`` None: this node is a follower, ``make_feed`` makes
+    what it follows, from a state on."""
+
+    def __init__(self, replica: Source | None, make_feed: Callable[[MapState], Source]) -> None:
+        self._replica = replica
+        self._make_feed = make_feed
+        self._feed = make_feed(MapState()) if replica is None else None
+
+    def start(self) -> None:
+        for source in (self._replica, self._feed):
+            if source is not None:
+                source.start()
+
+    @property
+    def _source(self) -> Source:
+        source = self._feed or self._replica
+        assert source is not None
+        return source
+
+    def propose(self, frame: bytes) -> bool:
+        """Enqueue a command; False: not taken."""
+        return self._source.propose(frame)
+
+    def barrier(self, token: str) -> None:
+        """BarrierDone(token) follows."""
+        self._source.barrier(token)
+
+    def follow_feed(self, state: MapState) -> None:
+        """The replica is out. Nobody can be followed before a map has named the others."""
+        if self._feed is None and len(state.map.members) > 1:
+            self._feed = self._make_feed(state)
+            self._feed.start()
+
+    def follow_replica(self) -> None:
+        """The replica takes part again."""
+        if self._feed is not None and self._replica is not None:
+            self._feed.stop(0.0)
+            self._feed = None
+
+    def stop(self) -> None:
+        for source in (self._feed, self._replica):
+            if source is not None:
+                source.stop()
