@@ -290,7 +290,10 @@ def test_dead_seeds_do_not_matter_while_one_lives(fake: FakeCluster) -> None:
         connect_to_all(fake, client)
 
 
-def test_a_cluster_set_up_anew_at_the_same_address_is_accepted(single: FakeCluster) -> None:
+@pytest.mark.parametrize("anew", [{"cluster": "another"}, {"founded": "z"}])
+def test_a_cluster_set_up_anew_at_the_same_address_is_accepted(
+    single: FakeCluster, anew: dict[str, str]
+) -> None:
     old = single["n1"]
     with Client(single.address, timeout=1) as client:
         client.set("k", 1)
@@ -299,8 +302,7 @@ def test_a_cluster_set_up_anew_at_the_same_address_is_accepted(single: FakeClust
         new.id, single.nodes["n1"] = "n1", new
         new.start()
         members = tuple(replace(m, incarnation="z") for m in single.map.members)
-        single.map = replace(single.map, cluster="another", version=1, ring_version=1,
-                             members=members)  # fmt: skip
+        single.map = replace(single.map, **anew, version=1, ring_version=1, members=members)
         new.use_map(single.map)
         until = time.monotonic() + 5
         while True:

@@ -22,8 +22,9 @@ class Feed:
         return self.router.version if self.router else 0
 
     @property
-    def cluster(self) -> str:
-        return self.router.tier_map.cluster if self.router else ""
+    def cluster(self) -> tuple[str, str] | None:
+        """Which one it is; None before a map is known."""
+        return self.router.tier_map.identity if self.router else None
 
     def take(self, update: MapUpdate, version: int) -> bool:
         """Whether the map is now at ``version`` or newer; False asks for a snapshot. ProtocolError
@@ -34,7 +35,7 @@ class Feed:
             if update.base == 0:
                 return self.use(decode_map(update.data))
             delta = decode_delta(update.data)
-            if self.router is None or delta.cluster != self.cluster:
+            if self.router is None or (delta.cluster, delta.founded) != self.cluster:
                 return False
             if delta.base_version != self.version:
                 return False
@@ -49,7 +50,7 @@ class Feed:
             return False
         known = self.router
         if known is not None and not another_cluster:
-            if known.tier_map.cluster and tier_map.cluster != known.tier_map.cluster:
+            if tier_map.identity != known.tier_map.identity:
                 return False
             if tier_map.version <= known.version:
                 return True

@@ -70,7 +70,7 @@ class Link:
     def __init__(self, context: Context, address: str, keys: CurveKeys | None) -> None:
         self.address = address
         self.node = ""
-        self.cluster: str | None = None
+        self.cluster: tuple[str, str] | None = None
         self.epoch = 0
         self.is_up = False
         self.is_closed = False

@@ -97,10 +97,10 @@ class Members:
             tier_map = decode_map(welcome.map)
         except ValueError as error:
             raise ProtocolError(f"a tier map that cannot be read: {error}") from None
-        link.node, link.cluster = welcome.node, tier_map.cluster
+        link.node, link.cluster = welcome.node, tier_map.identity
         self.happened = True
         ours = self.feed.cluster
-        is_foreign = bool(ours and tier_map.cluster and tier_map.cluster != ours)
+        is_foreign = ours is not None and bool(tier_map.cluster) and tier_map.identity != ours
         others = (o for o in self.links.values() if o is not link and o.is_ready)
         if is_foreign and any(other.cluster == ours for other in others):
             self._close(link)

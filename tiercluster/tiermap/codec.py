@@ -143,6 +143,7 @@ _HEAD: dict[str, Form[Any]] = {
     "ring_version": COUNT,
     "digest": _NAME,
     "max_unavailable": SHARE,
+    "founded": _NAME,
 }
 _MAP = record(TierMap, _HEAD | {"members": many(_MEMBER, MAX_MEMBERS)})
 _DELTA = record(

@@ -18,6 +18,7 @@ class MapDelta:
     ring_version: int
     digest: str
     max_unavailable: float
+    founded: str
     changed: tuple[Member, ...] = ()  # new or different, sorted by id
     gone: tuple[str, ...] = ()
 
@@ -34,6 +35,7 @@ def diff(old: TierMap, new: TierMap) -> MapDelta:
         ring_version=new.ring_version,
         digest=new.digest,
         max_unavailable=new.max_unavailable,
+        founded=new.founded,
         changed=tuple(m for m in new.members if before.get(m.id) != m),
         gone=tuple(m.id for m in old.members if m.id not in after),
     )
@@ -57,4 +59,5 @@ def patch(old: TierMap, delta: MapDelta) -> TierMap:
         members=tuple(members[node] for node in sorted(members)),
         digest=delta.digest,
         max_unavailable=delta.max_unavailable,
+        founded=delta.founded,
     )

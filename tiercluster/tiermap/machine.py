@@ -119,6 +119,7 @@ def _committed(before: TierMap, verdict: Verdict, command: Command) -> TierMap:
         members=members,
         digest=_digest(before.digest, command, version),
         max_unavailable=settled.max_unavailable,
+        founded=settled.founded,
     )
 
 

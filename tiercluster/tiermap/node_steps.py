@@ -44,7 +44,8 @@ def _join_first(tier_map: TierMap, command: NodeJoined) -> Verdict:
 
 def _join(tier_map: TierMap, member: Member, command: NodeJoined) -> Verdict:
     if not tier_map.cluster and not tier_map.members:
-        founded = replace(tier_map, max_unavailable=command.max_unavailable)
+        limit = command.max_unavailable
+        founded = replace(tier_map, max_unavailable=limit, founded=command.incarnation)
         return done(_with_joined(founded, member, command))
     unused = _unused_limit(tier_map, command)
     if not unused:

@@ -150,9 +150,12 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class TierMap:
-    """The whole agreement at one version. ``ring_version`` is the last version that changed who
-    may own keys (the serving members, their weights or incarnations). ``max_unavailable`` is the
-    guard's, from the first node that joined: in here it cannot differ between members."""
+    """The whole agreement at one version. ``cluster`` is the name that people gave, ``founded`` the
+    incarnation of the first node that ever joined, which is unlike that of any other cluster: nodes
+    that were wiped and set up anew under the same name are another one. ``ring_version`` is the
+    last version that changed who may own keys (the serving members, their weights or incarnations).
+    ``max_unavailable`` is the guard's, from the first node that joined: in here it cannot differ
+    between members."""
 
     cluster: str = ""
     version: int = 0
@@ -160,6 +163,12 @@ class TierMap:
     members: tuple[Member, ...] = ()  # sorted by id
     digest: str = ""  # chain over all effective commands, hex
     max_unavailable: float = DEFAULT_MAX_UNAVAILABLE  # share of the tiers of a class, 0 to 1
+    founded: str = ""
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Which cluster this is; its versions say nothing about those of another."""
+        return self.cluster, self.founded
 
     def member(self, node: str) -> Member | None:
         return next((m for m in self.members if m.id == node), None)

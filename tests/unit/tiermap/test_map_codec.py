@@ -203,9 +203,10 @@ def test_what_could_not_be_decoded_is_not_encoded(command: NodeJoined) -> None:
 def test_a_map_or_a_command_with_a_share_that_is_none_is_refused(share: object) -> None:
     map_fields = cbor2.loads(encode_map(TierMap()))
     join_fields = cbor2.loads(encode_command(join()))
-    assert map_fields[-1] == join_fields[-1] == 1 / 3
+    *head, limit, founded = map_fields
+    assert limit == join_fields[-1] == 1 / 3
     with pytest.raises(ValueError, match=r"share|number"):
-        decode_map(frame(*map_fields[:-1], share))
+        decode_map(frame(*head, share, founded))
     with pytest.raises(ValueError, match=r"share|number"):
         decode_command(frame(*join_fields[:-1], share))
 

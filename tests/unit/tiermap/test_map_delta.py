@@ -35,7 +35,7 @@ def test_a_delta_from_the_empty_map_brings_the_limit_of_the_guard() -> None:
 
 
 def test_nothing_changed_is_an_empty_delta() -> None:
-    assert diff(OLD, OLD) == MapDelta(4, "dd", "c", 4, 2, "dd", 1 / 3)
+    assert diff(OLD, OLD) == MapDelta(4, "dd", "c", 4, 2, "dd", 1 / 3, "")
     assert patch(OLD, diff(OLD, OLD)) == OLD
 
 

@@ -315,3 +315,12 @@ def test_a_full_cluster_refuses_newcomers_but_forgets_who_left_the_longest_ago()
     refused = apply(after, joined(id="e", node="n3", expected=""))
     assert refused.outcomes[-1].code is OutcomeCode.REFUSED
     assert refused.map == after.map
+
+
+def test_a_cluster_is_told_by_the_first_node_that_ever_joined() -> None:
+    first = apply(MapState(), joined(node="n1", expected="", incarnation="a#1"))
+    second = apply(first, joined(id="d", node="n2", expected="", incarnation="b#1"))
+    assert first.map.founded == second.map.founded == "a#1"
+    anew = apply(MapState(), joined(node="n1", expected="", incarnation="z#1"))
+    assert anew.map.identity != first.map.identity
+    assert anew.map.cluster == first.map.cluster
