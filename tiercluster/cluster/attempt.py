@@ -281,11 +281,15 @@ class Attempt:
                 assert_never(status)
 
     def _take(self, ask: Asking, reply: Reply) -> None:
+        left: Part = ()
         try:
-            self.operation.take(ask.part, reply)
+            left = self.operation.take(ask.part, reply)
         except ProtocolError as error:
             self.fail(error)
         self.asks.remove(ask)
+        if left:
+            self.asks.append(Asking(left))
+            self._unplanned = True
 
     def _shed(self, ask: Asking, now: float, text: str) -> None:
         ask.shed += 1

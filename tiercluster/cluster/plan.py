@@ -13,6 +13,7 @@ from typing import ClassVar, NamedTuple, TypeVar
 from .errors import ProtocolError, SerializationError, TierclusterError
 from .routing import Router
 from .wire import (
+    LEFT_OUT,
     MAX_KEYS,
     Count,
     Counter,
@@ -61,7 +62,9 @@ class Operation:
     def ask(self, part: Part) -> tuple[Fields, bytes]:
         raise NotImplementedError
 
-    def take(self, part: Part, reply: Reply) -> None:
+    def take(self, part: Part, reply: Reply) -> Part:
+        """Take the answer; the part of it that must be asked again. ProtocolError if it is no
+        answer to this part."""
         raise NotImplementedError
 
     def size(self, index: int) -> int:
@@ -115,10 +118,12 @@ def _picked(items: Sequence[T], part: Part) -> tuple[T, ...]:
 
 
 def cut(body: bytes, sizes: Sequence[int]) -> list[bytes | None]:
-    """The values of which a body is made; None where a size is -1. ProtocolError if they do not
-    make it up exactly."""
+    """The values of which a body is made; None where a size is MISS or LEFT_OUT. ProtocolError if
+    they do not make it up exactly."""
     least = min(sizes, default=0)
-    _check(least >= -1 and sum(sizes) + sizes.count(-1) == len(body), "body")
+    _check(least >= LEFT_OUT, "sizes")
+    total = sum(sizes) if least >= 0 else sum([size for size in sizes if size > 0])
+    _check(total == len(body), "body")
     if len(sizes) == 1:
         return [body if least >= 0 else None]
     read = BytesIO(body).read
@@ -145,7 +150,7 @@ class GetOp(Operation):
         self.keys = keys
         self.meta = meta
         self.datas: list[bytes | None] = [None] * len(keys)
-        self.flags: bytes | bytearray = bytearray(len(keys))
+        self.flags = bytearray(len(keys))
         self._metas: dict[int, tuple[int, float | None, int]] = {}
         self._nodes: dict[int, str] = {}
 
@@ -163,26 +168,29 @@ class GetOp(Operation):
     def ask(self, part: Part) -> tuple[Fields, bytes]:
         return Get(_picked(self.keys, part), self.meta), b""
 
-    def take(self, part: Part, reply: Reply) -> None:
+    def take(self, part: Part, reply: Reply) -> Part:
         fields = reply.fields
         assert isinstance(fields, Values)
         n = len(part)
         told = n if self.meta else 0
         _check(len(fields.sizes) == n and len(fields.flags) == n, "sizes of values")
         _check(len(fields.versions) == len(fields.ttls) == len(fields.places) == told, "meta")
-        datas = cut(reply.body, fields.sizes)
+        datas, is_whole = cut(reply.body, fields.sizes), LEFT_OUT not in fields.sizes
+        _check(is_whole or max(fields.sizes) >= 0, "nothing")
         if n == len(self.keys):
-            self.datas, self.flags = datas, fields.flags
+            self.datas, self.flags = datas, bytearray(fields.flags)
         else:
             self._put(part, datas, fields.flags)
         if self.meta:
             metas = zip(fields.versions, fields.ttls, fields.places, strict=True)
             self._metas.update(zip(part, metas, strict=True))
             self._nodes.update(dict.fromkeys(part, self.answered_by))
+        if is_whole:
+            return ()
+        return tuple(i for i, size in zip(part, fields.sizes, strict=True) if size == LEFT_OUT)
 
     def _put(self, part: Part, datas: list[bytes | None], flags: bytes) -> None:
         mine, my_flags = self.datas, self.flags
-        assert isinstance(my_flags, bytearray)
         for i, data, flag in zip(part, datas, flags, strict=True):
             mine[i], my_flags[i] = data, flag
 
@@ -206,7 +214,7 @@ class StoreOp(Operation):
         CAS."""
         self.mode, self.keys, self.datas, self.flags, self.ttl = mode, keys, datas, flags, ttl
         self.expected = expected
-        self.versions: Sequence[int] = [0] * len(keys)
+        self.versions = [0] * len(keys)
 
     def size(self, index: int) -> int:
         return len(self.datas[index])
@@ -222,17 +230,16 @@ class StoreOp(Operation):
         fields = Store(self.mode, keys, tuple(map(len, datas)), flags, (self.ttl,), expected)
         return fields, datas[0] if len(datas) == 1 else b"".join(datas)
 
-    def take(self, part: Part, reply: Reply) -> None:
+    def take(self, part: Part, reply: Reply) -> Part:
         assert isinstance(reply.fields, Stored)
         versions = reply.fields.versions
         _check(len(versions) == len(part), "versions stored")
         if len(part) == len(self.keys):
-            self.versions = versions
-            return
-        mine = self.versions
-        assert isinstance(mine, list)
+            self.versions = list(versions)
+            return ()
         for i, version in zip(part, versions, strict=True):
-            mine[i] = version
+            self.versions[i] = version
+        return ()
 
 
 class OnceStoreOp(StoreOp):
@@ -248,11 +255,12 @@ class _FlagsOp(Operation):
         self.keys = keys
         self.found = [False] * len(keys)
 
-    def take(self, part: Part, reply: Reply) -> None:
+    def take(self, part: Part, reply: Reply) -> Part:
         assert isinstance(reply.fields, Flags)
         _check(len(reply.fields.found) == len(part), "flags")
         for i, found in zip(part, reply.fields.found, strict=True):
             self.found[i] = found
+        return ()
 
 
 class DeleteOp(_FlagsOp):
@@ -293,9 +301,10 @@ class IncrOp(Operation):
     def ask(self, part: Part) -> tuple[Fields, bytes]:
         return self.fields, b""
 
-    def take(self, part: Part, reply: Reply) -> None:
+    def take(self, part: Part, reply: Reply) -> Part:
         assert isinstance(reply.fields, Counter)
         self.counter = reply.fields
+        return ()
 
 
 class PeekOp(Operation):
@@ -311,12 +320,13 @@ class PeekOp(Operation):
     def ask(self, part: Part) -> tuple[Fields, bytes]:
         return Peek(_picked(self.keys, part)), b""
 
-    def take(self, part: Part, reply: Reply) -> None:
+    def take(self, part: Part, reply: Reply) -> Part:
         fields = reply.fields
         assert isinstance(fields, Peeked)
         _check(len(fields.versions) == len(fields.ttls) == len(part), "versions and TTLs")
         for i, version, ttl in zip(part, fields.versions, fields.ttls, strict=True):
             self.versions[i], self.ttls[i] = version, ttl
+        return ()
 
 
 class NodeOp(Operation):
@@ -332,8 +342,9 @@ class NodeOp(Operation):
     def ask(self, part: Part) -> tuple[Fields, bytes]:
         return self.fields, b""
 
-    def take(self, part: Part, reply: Reply) -> None:
+    def take(self, part: Part, reply: Reply) -> Part:
         self.result = reply.fields
+        return ()
 
 
 class LookOp(Operation):

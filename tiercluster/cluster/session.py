@@ -109,8 +109,10 @@ class Session:
             answer = self._answer_to(question, operation, clock)
             if answer is not None:
                 unsent = [part for _, part in ways[len(questions) :]]
-                return self._leave_straight(operation, questions[at:], unsent, answer, deadline,
-                                            clock())  # fmt: skip
+                waiting = questions[at:]
+                if answer.left:
+                    unsent, waiting = [answer.left, *unsent], waiting[1:]
+                return self._leave_straight(operation, waiting, unsent, answer, deadline, clock())
         if len(questions) < len(ways):
             unsent = [part for _, part in ways[len(questions) :]]
             return self._leave_straight(operation, [], unsent, NOTHING, deadline, clock())
@@ -129,11 +131,11 @@ class Session:
         if reply.rid != question.rid or reply.status is not Status.OK:
             return answer
         operation.answered_by, operation.router = link.node, self.feed.router
-        operation.take(question.part, reply)
+        left = operation.take(question.part, reply)
         if reply.map_version > self.feed.version:
             self._chores_at = 0.0
             self._members.want_map(link)
-        return None
+        return Answer(left=left) if left else None
 
     def _leave_straight(
         self, operation: Operation, waiting: list[Question], unsent: list[Part], answer: Answer,

@@ -32,10 +32,11 @@ class Question(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What came. ``bad``: why it cannot be read."""
+    """What came. ``bad``: why it cannot be read; ``left``: what of the part must be asked again."""
 
     reply: Reply | None = None
     bad: str = ""
+    left: Part = ()
 
 
 NOTHING = Answer()

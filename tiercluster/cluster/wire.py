@@ -43,6 +43,8 @@ MAX_WIRE_KEY_BYTES = 1 + MAX_NAMESPACE_BYTES + MAX_KEY_BYTES
 MAX_VALUE_BYTES = 8 * 2**20
 MAX_SCAN_PAGE = 1000
 CLIENT_ID_BYTES = 8
+MISS = -1  # in place of a value's size
+LEFT_OUT = -2
 
 
 class WireError(ValueError):
@@ -283,8 +285,9 @@ class ColdDrop:
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """Sizes of the values in the body, in the order of the keys asked; -1 is a miss. The last
-    three are empty unless ``meta`` was asked; ttl None: never expires."""
+    """Sizes of the values in the body, in the order of the keys asked, or MISS, or LEFT_OUT: it is
+    there and did not fit beside the others, ask again. The last three are empty unless ``meta`` was
+    asked; ttl None: never expires."""
 
     sizes: tuple[int, ...]
     flags: bytes

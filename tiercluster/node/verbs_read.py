@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from tiercluster.cluster.wire import (
+    LEFT_OUT,
     MAX_BODY_BYTES,
     MAX_VALUE_BYTES,
+    MISS,
     Get,
     Peek,
     Peeked,
@@ -22,7 +24,6 @@ from .entry import COLD, HOT, MOST_FREQ, NEVER, Entry, is_read
 from .holdings import Holdings
 from .moves import READS_TO_PROMOTE, Moves
 
-MISS = -1
 _SAFE_KEYS = MAX_BODY_BYTES // MAX_VALUE_BYTES  # so many values always fit into one body
 
 
@@ -68,10 +69,10 @@ class _Gathering:
         )
 
     def _trim(self) -> None:
-        """What does not fit into one body is a miss."""
+        """What does not fit into one body is left out."""
         for index, total in enumerate(accumulate(map(len, self.chunks))):
             if total > MAX_BODY_BYTES and self.sizes[index] > 0:
-                self.sizes[index] = MISS
+                self.sizes[index] = LEFT_OUT
                 self.chunks[index] = b""
 
 
@@ -130,7 +131,9 @@ class ReadVerbs:
         if hits := len(sizes) - len(holes):
             self.hits[HOT] += hits
             self._holdings.standing.succeeded(HOT, now)
-        if not elsewhere and len(sizes) <= _SAFE_KEYS:
+        if not elsewhere and (
+            len(sizes) <= _SAFE_KEYS or sum(sizes) <= MAX_BODY_BYTES - len(sizes)
+        ):
             body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
             return Status.OK, Values(tuple(sizes), bytes(flags)), body
         gathering = _Gathering(origin, False, sizes, flags, chunks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +16,8 @@ from tiercluster.cluster.feed import Feed
 from tiercluster.cluster.plan import DeleteOp, GetOp, IncrOp, StoreOp, split
 from tiercluster.cluster.routing import Router
 from tiercluster.cluster.wire import (
+    LEFT_OUT,
     MAX_KEYS,
-    Counter,
     Flags,
     Incr,
     Kind,
@@ -27,6 +28,9 @@ from tiercluster.cluster.wire import (
     Status,
     Stored,
     Values,
+)
+from tiercluster.cluster.wire import (
+    Counter as Counted,
 )
 from tiercluster.tiermap import (
     TIERS,
@@ -118,6 +122,30 @@ def test_answers_in_any_order_make_one_result() -> None:
     assert world.attempt.is_done
     assert world.attempt.error is None
     assert operation.datas == list(KEYS)
+
+
+def test_what_did_not_fit_into_an_answer_is_asked_again() -> None:
+    operation = GetOp(KEYS)
+    world = world_of(operation)
+    rounds = 0
+    while not world.attempt.is_done:
+        for _, rid, is_retry, ask in world.step():
+            assert (rid, is_retry) == (ask.rid, False)
+            first, *others = ask.part
+            sizes = (len(KEYS[first]), *[LEFT_OUT] * len(others))
+            values = Values(sizes, b"\1" + bytes(len(others)))
+            world.answer(ask, Status.OK, values, KEYS[first])
+        rounds += 1
+    assert operation.datas == list(KEYS)
+    assert bytes(operation.flags) == b"\1" * len(KEYS)
+    assert rounds == max(Counter(map(owner_of, KEYS)).values())
+
+
+def test_an_answer_that_leaves_everything_out_is_a_protocol_error() -> None:
+    world = world_of(GetOp(KEYS[:1]))
+    ((_, _, _, ask),) = world.step()
+    world.answer(ask, Status.OK, Values((LEFT_OUT,), b"\0"))
+    assert isinstance(world.attempt.error, ProtocolError)
 
 
 def test_silence_is_met_with_the_same_request_to_the_same_node() -> None:
@@ -271,7 +299,7 @@ def test_a_late_answer_to_a_request_that_was_given_up_changes_nothing() -> None:
     old = replace_asking(ask)
     world.router = Router(map_of(node, version=11))
     world.step(0.1)
-    world.answer(old, Status.OK, Counter(True, True, 99, 1))
+    world.answer(old, Status.OK, Counted(True, True, 99, 1))
     assert operation.counter is None
 
 

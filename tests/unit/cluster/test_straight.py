@@ -15,6 +15,7 @@ from tiercluster.cluster.plan import GetOp, Operation, StoreOp
 from tiercluster.cluster.routing import Router
 from tiercluster.cluster.session import Session
 from tiercluster.cluster.wire import (
+    LEFT_OUT,
     Get,
     Kind,
     MapUpdate,
@@ -237,6 +238,25 @@ def test_without_a_connection_to_an_owner_nobody_is_asked_by_the_straight_path()
     attempt = world.quick(get_all())
     assert attempt is not None
     world.session.end(attempt)
+
+
+def test_what_a_node_left_out_is_asked_again() -> None:
+    world, operation = World(), get_all()
+    link = world.links["n2"]
+
+    def leave_out(request: Request) -> list[list[bytes]]:
+        link.answers = answer
+        assert isinstance(request.fields, Get)
+        first, *others = request.fields.keys
+        said = Values((len(first), *[LEFT_OUT] * len(others)), b"\1" + bytes(len(others)))
+        return [encode_reply(Reply(request.kind, request.rid, 5, 0, Status.OK, said, first))]
+
+    link.answers = leave_out
+    attempt = world.quick(operation)
+    world.finish(attempt, 10.02)
+    assert operation.datas == KEYS
+    assert [node for node, _ in world.sent()].count("n2") == 2
+    assert len(list(world.sent())) == 4
 
 
 def test_an_answer_that_does_not_fit_its_question_is_a_protocol_error() -> None:

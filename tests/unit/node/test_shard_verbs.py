@@ -7,6 +7,8 @@ import pytest
 from tests.unit.node.shard_world import World, key, only
 from tiercluster.cluster.ring import slot_of
 from tiercluster.cluster.wire import (
+    LEFT_OUT,
+    MISS,
     Count,
     Counter,
     Delete,
@@ -27,7 +29,7 @@ from tiercluster.cluster.wire import (
     Values,
     wire_key,
 )
-from tiercluster.node import verbs_scan
+from tiercluster.node import verbs_read, verbs_scan
 from tiercluster.node.directory import VERSION_SHIFT
 from tiercluster.node.verbs_read import _Gathering
 from tiercluster.tiermap import Tier
@@ -253,7 +255,7 @@ def test_an_answer_never_has_a_body_above_the_limit() -> None:
     gathering = _Gathering(None, False, [len(huge)] * 9, [0] * 9, [huge] * 9)  # type: ignore[arg-type]
     _, values, body = gathering.answer(0.0)
     assert len(body) == 8 * len(huge)
-    assert values.sizes == (len(huge),) * 8 + (-1,)  # type: ignore[union-attr]
+    assert values.sizes == (len(huge),) * 8 + (LEFT_OUT,)  # type: ignore[union-attr]
 
 
 def test_nothing_to_do_costs_no_list() -> None:
@@ -270,3 +272,21 @@ def test_figures_are_counted() -> None:
     assert (stats.tiers[0].hits, stats.tiers[0].misses, stats.tiers[0].entries) == (1, 1, 1)
     assert dict(stats.counters)["misses"] == 1
     assert stats.breakers == ("closed",) * 3
+
+
+def test_what_does_not_fit_into_one_answer_is_left_out_and_the_client_asks_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(verbs_read, "MAX_BODY_BYTES", 50)
+    monkeypatch.setattr(verbs_read, "_SAFE_KEYS", 1)
+    world = World()
+    for name, size in (("a", 30), ("b", 30), ("c", 0), ("d", 20)):
+        world.store(name, name.encode() * size)
+    keys = tuple(map(key, ("none", "a", "b", "c", "d")))
+    _, values, body = world.answers[world.send(Get(keys))]
+    assert isinstance(values, Values)
+    assert values.sizes == (MISS, 30, LEFT_OUT, 0, LEFT_OUT)
+    assert body == b"a" * 30
+    _, values, body = world.answers[world.send(Get((key("b"), key("d"))))]
+    assert values == Values((30, 20), bytes(2))
+    assert body == b"b" * 30 + b"d" * 20
