@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from tiercluster.cluster.attempt import Attempt
 from tiercluster.cluster.plan import DeleteOp, GetOp, IncrOp, StoreOp
 from tiercluster.cluster.ring import slot_of
-from tiercluster.cluster.wire import Kind, Place, Reply, Request, Status
+from tiercluster.cluster.wire import Kind, Reply, Request
+from tiercluster.node.entry import REMOTE
 from tiercluster.node.foreign import MARK
 from tiercluster.node.gate import DATA
 from tiercluster.node.lease import LeaseState
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Call", "Checkers", "Violation"]
 
-_PLACES = {Place.HOT: Tier.HOT, Place.WARM: Tier.WARM, Place.COLD: Tier.COLD}
-
 
 class Checkers:
     """Told of every step; raises Violation at the first that is wrong."""
@@ -55,8 +54,6 @@ class Checkers:
         self._digests: dict[int, str] = {0: ""}
         self._masks: dict[bytes, int] = {}
         self._map_of: dict[str, tuple[int, TierMap]] = {}  # process and map of a node
-        # A batch may wait for its slowest key: the member as it was when the request was taken.
-        self._asked: dict[tuple[str, int, bytes, int], Member | None] = {}
         self._weak: set[tuple[str, int]] = set()  # (client, rid) answered in a minority
         self._out_since: dict[TierRef, float] = {}
         self._newest = TierMap()
@@ -178,9 +175,6 @@ class Checkers:
     def request_taken(self, node: SimNode, identity: bytes, request: Request) -> None:
         if request.kind in DATA:
             client = identity.decode().partition("#")[0]
-            if request.kind is Kind.GET:
-                asked = node.name, node.boot, identity, request.rid
-                self._asked.setdefault(asked, self._me(node)[1])  # a retry has the same id
             self._loop.note(node.name, f"takes {request.kind.name} {client}/{request.rid}")
 
     def replied(self, node: SimNode, identity: bytes, reply: Reply) -> None:
@@ -194,23 +188,17 @@ class Checkers:
         self._loop.note(
             node.name, f"answers {reply.status.name} {client}/{reply.rid}{' weak' * is_weak}"
         )
-        if reply.kind is Kind.GET:
-            before = self._asked.get((node.name, node.boot, identity, reply.rid))
-            if reply.status is Status.OK:
-                self._judge_places(node, reply, before)
 
-    def _judge_places(self, node: SimNode, reply: Reply, before: Member | None) -> None:
+    def read(self, node: SimNode, place: int) -> None:
+        """A value is taken out of a place, at this moment."""
         _, me = self._me(node)
-        before = before or me
-        fields: Any = reply.fields
-        for size, place in zip(fields.sizes, fields.places, strict=False):
-            if size < 0 or me is None or before is None:
-                continue
-            tier = _PLACES.get(place)
-            if tier is not None and not any(m.tier(tier).is_readable for m in (before, me)):
-                raise Violation("tiers as the map says", f"{node.name} reads from its {tier}")
-            if tier is None and all(m.tier(Tier.COLD).is_usable for m in (before, me)):
+        if me is None:
+            raise Violation("tiers as the map says", f"{node.name} reads and is no member")
+        if place == REMOTE:
+            if me.tier(Tier.COLD).is_usable:
                 raise Violation("tiers as the map says", f"{node.name} reads what others kept")
+        elif not me.tier(TIERS[place]).is_readable:
+            raise Violation("tiers as the map says", f"{node.name} reads from its {TIERS[place]}")
 
     def cold_asked(self, node: SimNode, command: ColdCommand) -> None:
         _, me = self._me(node)

@@ -37,6 +37,7 @@ from .consensus_model import Consensus
 from .control_seat import ControlSeat
 from .loop import Loop
 from .network import Connection, Network
+from .reads import watch_reads
 
 TICK_S = 0.02
 CONTROL_TICK_S = 0.05
@@ -100,6 +101,7 @@ class SimNode:
         self.cold = ColdModel(self._loop, self.disk, self._bound(self._cold_says),
                               lambda: self.is_running)  # fmt: skip
         self.front = Front(self.settings, token, self, now)
+        watch_reads(self.front, lambda place: self._checkers.read(self, place))
         self.control = ControlSeat(self.settings, token, self, now)
         self.front.turn(now, self.wall())
         self.front.start()
