@@ -10,6 +10,7 @@ replica of `tiermap.raft`, whose own simulation is in `tests/simulation/raft`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -33,6 +34,7 @@ FALLBACK_S = 0.8  # without a leader's majority for so long: no quorum
 BARRIER_S = 2.0
 BARRIER_AGAIN_S = 0.3
 COMMIT_S = (0.001, 0.008)
+LATEST_S = 3.0  # that a proposal is committed after its leader lost its majority
 
 
 class Voter(Protocol):
@@ -76,6 +78,7 @@ class Consensus:
         self.states: list[MapState] = [MapState()]  # states[k]: after k commands
         self.leader: str | None = None
         self.term = 0
+        self._under_way: Counter[str] = Counter()  # command ids
         self._election_at = 0.0
         self.losses = 0.02  # of proposals on their way
         self.late = 0.3  # of those whose leader lost its majority: committed later all the same
@@ -176,25 +179,43 @@ class Consensus:
             self._loop.note(node, f"proposes in vain: {type(command).__name__}")
             return
         delay_s = 0.001 if leader == node else self._network.delay(node, leader)
-        self._loop.after(delay_s, self._arrive, node, command, token, self.term)
+        self._later(delay_s, self._arrive, node, command, token, self.term)
+
+    def _later(self, delay_s: float, action: Callable[..., None], node: str, command: Command,
+               *args: object) -> None:  # fmt: skip
+        self._under_way[command.id] += 1
+        self._loop.after(delay_s, action, node, command, *args)
+
+    def _came(self, command: Command) -> None:
+        self._under_way[command.id] -= 1
+
+    def is_under_way(self, command_id: str) -> bool:
+        """Whether a copy of the command may still be committed, as far as it was proposed."""
+        return self._under_way[command_id] > 0
 
     def _arrive(self, node: str, command: Command, token: str | None, term: int) -> None:
         loop = self._loop
+        self._came(command)
         if self.leader is None or self.term != term or not self.has_majority(self.leader):
             if loop.chance(self.late):
-                loop.after(loop.uniform(0.05, 3.0), self._commit_late, node, command)
+                self._later(loop.uniform(0.05, LATEST_S), self._commit_late, node, command)
             return
-        loop.after(loop.uniform(*COMMIT_S), self._commit, node, command, token)
+        self._later(loop.uniform(*COMMIT_S), self._commit, node, command, token)
         if loop.chance(self.doubles):
-            loop.after(loop.uniform(0.0, 1.0), self._commit_late, node, command)
+            self._later(loop.uniform(0.0, 1.0), self._commit_late, node, command)
 
     def _commit_late(self, node: str, command: Command) -> None:
+        self._came(command)
         if self.leader is None or not self.has_majority(self.leader):
-            self._loop.after(0.5, self._commit_late, node, command)
+            self._later(0.5, self._commit_late, node, command)
         else:
-            self._commit(node, command, None)
+            self._append(node, command, None)
 
     def _commit(self, node: str, command: Command, token: str | None) -> None:
+        self._came(command)
+        self._append(node, command, token)
+
+    def _append(self, node: str, command: Command, token: str | None) -> None:
         if self.leader is None or not self.has_majority(self.leader):
             return
         before = self.state

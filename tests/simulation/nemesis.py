@@ -11,10 +11,8 @@ from .consensus_model import Consensus
 from .loop import Loop
 from .network import Network
 from .node_model import SimNode
-from .plan import Plan
+from .plan import PAUSES_S, Plan
 from .workload import Operators
-
-PAUSES_S = (0.05, 0.3, 0.7, 1.5, 4.0)
 
 
 class Nemesis:

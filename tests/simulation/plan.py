@@ -21,6 +21,7 @@ RECOVERY = RecoverySettings(probe_interval_s=0.1, successes=2, stable_s=0.3, hol
                             hold_down_max_s=2.0, attempt_timeout_s=1.0)  # fmt: skip
 
 FILLERS = 30  # keys a node that nobody cares about: they push the others out of memory
+PAUSES_S = (0.05, 0.3, 0.7, 1.5, 4.0)  # how long a process is stopped by a signal
 FAULTS = (
     ("crash", 10), ("pause", 14), ("isolate", 8), ("cut", 8), ("one_way", 10), ("halves", 4),
     ("cut_client", 6), ("slow", 6), ("depose", 5), ("disk", 10), ("stop", 5), ("operator", 22),

@@ -12,6 +12,7 @@ from tiercluster.cluster.plan import (
     StoreOp,
 )
 from tiercluster.cluster.wire import Fault, Incr, Kind, Mode, Propose
+from tiercluster.node.admin import DECIDE_S
 from tiercluster.node.tiers.faults import FAULT_KINDS
 from tiercluster.tiermap import (
     TIERS,
@@ -20,15 +21,19 @@ from tiercluster.tiermap import (
     RemoveNode,
     Restore,
     encode_command,
+    outcome_of,
 )
 
 from .client_model import SimClient
+from .consensus_model import Consensus
 from .loop import Loop
-from .plan import Plan
+from .plan import PAUSES_S, Plan
 from .promises import FIRST, Call
 
+ADMIN_S = 1.0  # for a request of an operator
 MOST_BUSY = 4  # calls of one client under way
 TIMEOUTS_S = (0.3, 1.0, 1.0, 3.0)
+PROPOSED_S = DECIDE_S + 0.5  # for so long a node may go on proposing what it was just asked for
 COUNTERS = 4  # each so many-th key is a counter
 KINDS = ("get", "get_many", "set", "set_many", "delete", "add", "replace", "cas")
 WEIGHTS = (40, 10, 25, 5, 6, 4, 4, 6)
@@ -146,6 +151,7 @@ class Operators:
         self._plan = plan
         self._clients = clients
         self._count = 0
+        self._asked: dict[str, float] = {}  # ids of what takes something out, and when
 
     def act(self) -> None:
         """Something an operator may do at any time."""
@@ -180,8 +186,27 @@ class Operators:
         self._count += 1
         return {"id": f"op-{self._count}", "by": "operator", "time": self._loop.now}
 
+    def is_waiting(self, consensus: Consensus, healed_at: float) -> bool:
+        """Whether something that was asked for is undecided and may still be committed. A node
+        that was stopped may hold it, and propose it when everything is healed."""
+        self._asked = {
+            id: at for id, at in self._asked.items() if not outcome_of(consensus.state, id)
+        }
+        return any(
+            consensus.is_under_way(id) or self._may_be_proposed(at, healed_at)
+            for id, at in self._asked.items()
+        )
+
+    def _may_be_proposed(self, asked_at: float, healed_at: float) -> bool:
+        answered_at = asked_at + ADMIN_S
+        if answered_at + max(PAUSES_S) > healed_at:
+            answered_at = max(answered_at, healed_at)
+        return self._loop.now < answered_at + PROPOSED_S
+
     def propose(self, command: Command) -> None:
         """Through any node that a client reaches."""
+        if not isinstance(command, Restore):
+            self._asked[command.id] = self._loop.now
         node = self._loop.random.choice(self._plan.names)
         self._ask(Kind.PROPOSE, node, Propose(encode_command(command)))
 
@@ -190,7 +215,7 @@ class Operators:
         said = getattr(fields, "kind", "") or ""
         tier = getattr(fields, "tier", "")
         call = Call(client.name, f"{kind.name.lower()} {node}/{tier} {said}", b"-admin")
-        client.begin(NodeOp(kind, node, fields), call, 1.0)
+        client.begin(NodeOp(kind, node, fields), call, ADMIN_S)
 
 
 def _store(keys: list[bytes], call: Call) -> StoreOp:

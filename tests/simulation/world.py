@@ -30,6 +30,7 @@ from .workload import Operators, Workload
 SLOTS = 64  # instead of 16384: nothing depends on it but the time that a new ring takes
 JOIN_S = 12.0
 WELL_S = 9.0  # until all must be well after everything is healed
+DECIDED_S = 9.0  # until it is certain what became of each thing that operators asked for
 CALM_S = 0.5
 
 
@@ -113,8 +114,13 @@ class World:
             self.loop.run(self.loop.now + 0.1)
 
     def _get_well(self, operators: Operators) -> None:
-        """Operators restart what was removed and put everything back in service."""
-        self.loop.run(self.loop.now + 0.6)
+        """Operators wait for what they asked for last, restart what was removed, and put
+        everything back in service."""
+        healed_at = self.loop.now
+        self.loop.run(healed_at + 0.6)
+        self._wait(
+            lambda: not operators.is_waiting(self.consensus, healed_at), DECIDED_S, "operators"
+        )
         tier_map = self.consensus.state.map
         for node in self.nodes:
             member = tier_map.member(node.name)
