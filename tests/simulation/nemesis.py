@@ -14,6 +14,9 @@ from .node_model import SimNode
 from .plan import PAUSES_S, Plan
 from .workload import Operators
 
+VOTED_OUT_S = (0.6, 0.8)  # cut off for so long, a node is voted out
+JOINED_S = (0.5, 1.1)  # from its return until it serves again
+
 
 class Nemesis:
     """Injects until `stop`, which also heals everything."""
@@ -147,6 +150,19 @@ class Nemesis:
         client, node = self._loop.random.choice(self._clients).name, self._node().name
         one_way = self._loop.random.choice(([(client, node)], [(node, client)]))
         self._cut_all(one_way if self._loop.chance(0.5) else [(client, node), (node, client)])
+
+    def _past(self) -> None:
+        """A node is voted out and comes back while what clients have sent it is under way."""
+        loop, network, name = self._loop, self._network, self._node().name
+        others = [n.name for n in self._nodes if n.name != name]
+        around = [(name, o) for o in others] + [(o, name) for o in others]
+        before = [(client.name, name) for client in self._clients]
+        for source, target in around + before:
+            network.cut(source, target)
+        back_s = loop.uniform(*VOTED_OUT_S)
+        loop.after(back_s, lambda: [network.heal(a, b) for a, b in around] and None)
+        back_s += loop.uniform(*JOINED_S)
+        loop.after(back_s, lambda: [network.heal(a, b) for a, b in before] and None)
 
     def _slow(self) -> None:
         a, b = self._pair()

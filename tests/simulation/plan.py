@@ -25,7 +25,7 @@ PAUSES_S = (0.05, 0.3, 0.7, 1.5, 4.0)  # how long a process is stopped by a sign
 FAULTS = (
     ("crash", 10), ("pause", 14), ("isolate", 8), ("cut", 8), ("one_way", 10), ("halves", 4),
     ("cut_client", 6), ("slow", 6), ("depose", 5), ("disk", 10), ("stop", 5), ("operator", 22),
-    ("pause_client", 2), ("kill_all", 1), ("pause_many", 2),
+    ("pause_client", 2), ("kill_all", 1), ("pause_many", 2), ("past", 4),
 )  # fmt: skip
 
 
