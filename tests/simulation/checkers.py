@@ -26,6 +26,7 @@ from tiercluster.tiermap import (
     Member,
     NodeJoined,
     NodeState,
+    ReportUnreachable,
     Restore,
     Tier,
     TierMap,
@@ -74,6 +75,8 @@ class Checkers:
         self._loop.note("map", f"{new.version}: {_brief(command)}")
         if new.version != old.version + 1 or new.ring_version < old.ring_version:
             raise Violation("versions grow", f"map {old.version} then {new.version}")
+        if isinstance(command, ReportUnreachable):
+            self._judge_vote(old, command)
         for ref, record in new.refs():
             was = old.record(ref)
             if was is None:
@@ -83,6 +86,14 @@ class Checkers:
                 raise Violation("generations grow", text)
             if record.health is Health.UP and was.health is not Health.UP:
                 self._judge_return(ref, command)
+
+    def _judge_vote(self, old: TierMap, command: ReportUnreachable) -> None:
+        """A report has taken effect."""
+        about, by = old.member(command.node), old.member(command.by)
+        is_about = about is not None and about.incarnation == command.incarnation
+        is_by = by is not None and by.incarnation == command.by_incarnation
+        if not is_about or not is_by:
+            raise Violation("votes of this stint", f"{_brief(command)}\n  about {about} by {by}")
 
     def _must_bump(self, ref: TierRef, command: Command) -> int:
         """Whether this command, which has taken effect, hides what the tier held: 1 or 0."""

@@ -15,6 +15,7 @@ from unittest.mock import patch
 from tiercluster.cluster import session
 from tiercluster.node import lease, prober, verbs_write
 from tiercluster.node.breaker import Breaker
+from tiercluster.node.coldreads import ColdReads
 from tiercluster.node.directory import Directory
 from tiercluster.node.entry import NEVER
 from tiercluster.node.front import Front
@@ -28,6 +29,7 @@ from tiercluster.tiermap import node_steps, tier_steps
 
 from .plan import Plan, rough_plan
 
+NEVER_YET = 1 << 40  # a map version
 Plant = Callable[[ExitStack], None]
 
 
@@ -91,6 +93,19 @@ def _no_hold_down(original: Any) -> Any:
     return hold
 
 
+def _any_map(original: Any) -> Any:
+    return lambda self, request: original(self, request._replace(map_version=NEVER_YET))
+
+
+def _any_stint(original: Any) -> Any:
+    def report(tier_map: Any, command: Any) -> Any:
+        about = tier_map.member(command.node)
+        incarnation = about.incarnation if about else ""
+        return original(tier_map, replace(command, incarnation=incarnation))
+
+    return report
+
+
 def _forgetful(original: Any) -> Any:
     """A client that repeats a request under a new id."""
 
@@ -124,7 +139,7 @@ PROMISES = frozenset({STALE, GROW, OWNER, "counted once", "cas sees the newest"}
 BUGS: dict[str, Bug] = {
     "no settling": Bug(_set(Ownership, "_has_confirmed", lambda self, member: True), 1, PROMISES,
                        lags=0.3),
-    "a lease too long": Bug(_wrap(Lease, "_recompute", _longer_lease), 2, PROMISES),
+    "a lease too long": Bug(_wrap(Lease, "_recompute", _longer_lease), 4, PROMISES),
     "grants to the reported": Bug(_wrap(Front, "_pinged", _grants_all), 4, PROMISES,
                                     ("one_way", "cut", "slow", "isolate")),
     "late requests served": Bug(_wrap(Gate, "check", _no_deadline), 7, PROMISES,
@@ -142,7 +157,15 @@ BUGS: dict[str, Bug] = {
         _wrap(Directory, "set_stint", _same_versions), 0,
         PROMISES | {"one version, two values"}),
     "times to live ignored": Bug(
-        _set(verbs_write, "expires_at", lambda ttl, now: NEVER), 2, frozenset({"expired read"})),
+        _set(verbs_write, "expires_at", lambda ttl, now: NEVER), 15, frozenset({"expired read"})),
+    "requests under an old map served": Bug(
+        _wrap(Gate, "_check_keys", _any_map), 3, PROMISES, ("past",), (), 2.0),
+    "a cold read of an entry that changed": Bug(
+        _set(ColdReads, "_is_wanted", lambda self, read, place, now: True), 4, PROMISES,
+        ("disk", "operator")),
+    "reports about an earlier stint count": Bug(
+        _wrap(node_steps, "report_unreachable", _any_stint), 3,
+        frozenset({"votes of this stint"}), lags=0.3),
     "no floors": Bug(_wrap(Directory, "set_stint", _no_floors), 0, PROMISES,
                      ("pause",), ("n2",), 1.0),
     "a lease without voters": Bug(
@@ -150,7 +173,7 @@ BUGS: dict[str, Bug] = {
              _set(Ownership, "_may_be_leased", lambda self, old, new: False)),
         11, PROMISES, lags=0.3),
     "generation kept": Bug(
-        _wrap(tier_steps, "tier_recovered", _keeps_generation), 0,
+        _wrap(tier_steps, "tier_recovered", _keeps_generation), 2,
         frozenset({"generations grow"})),
     "no hold-down": Bug(_wrap(prober.Prober, "_hold", _no_hold_down), 2, frozenset({"hold-down"}),
                         ("disk", "operator")),
