@@ -186,10 +186,11 @@ class Front:
 
     def _turn_down(self, origin: Origin, request: Request, status: Status, text: str,
                    now: float) -> None:  # fmt: skip
-        """Refuse a data request. The client goes on under a new id, so a retry that was refused is
-        refused for good: an earlier copy of it may come yet, by a connection that was given up,
-        and must not be stored over what came since."""
-        if request.retry and request.kind in WRITES:
+        """Refuse a data request. The client goes on under a new id, so a write that was refused is
+        refused for good: another copy of it may come yet and must not be applied, too. It is an
+        earlier one, by a connection that was given up, or a retry that the client had sent before
+        the refusal reached it."""
+        if request.kind in WRITES:
             deadline = origin.deadline or now + LONGEST_CALL_S
             self._writes.begin(request.client, request.rid, deadline)
             self._writes.finish(request.client, request.rid, _REFUSED_BEFORE)

@@ -7,9 +7,11 @@ from dataclasses import replace
 from tests.unit.node.shard_world import CLIENT, KINDS, key, settings
 from tiercluster.cluster.wire import (
     CLIENT_ID_BYTES,
+    Counter,
     DeletePrefix,
     Fields,
     Get,
+    Incr,
     Kind,
     Mode,
     Pong,
@@ -109,6 +111,20 @@ def test_a_copy_that_arrives_after_its_retry_was_refused_is_not_applied() -> Non
     late = world.ask(7, store(b"1"), b"1", connection=b"old")
     assert late.status is Status.RETRY
     assert world.value("k") == b"2"
+
+
+def test_a_retry_that_arrives_after_the_first_copy_was_refused_is_not_applied() -> None:
+    """The refusal is slow on its way, so the client asks again under the same id. Then the refusal
+    arrives, and the client counts under a new id: the retry must not have counted, too."""
+    world = FrontWorld()
+    counting = Incr(key("k"), 1, 1, None)
+    world.pass_by(1.0)  # no lease
+    assert world.ask(7, counting).status is Status.RETRY
+    world.granted()
+    assert world.ask(7, counting, retry=True).status is Status.RETRY
+    counted = world.ask(8, counting)
+    assert isinstance(counted.fields, Counter)
+    assert counted.fields.value == 1
 
 
 def test_a_request_that_was_refused_once_may_still_come_again_under_another_id() -> None:
