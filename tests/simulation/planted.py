@@ -29,7 +29,6 @@ from tiercluster.tiermap import node_steps, tier_steps
 
 from .plan import Plan, rough_plan
 
-NEVER_YET = 1 << 40  # a map version
 Plant = Callable[[ExitStack], None]
 
 
@@ -94,7 +93,7 @@ def _no_hold_down(original: Any) -> Any:
 
 
 def _any_map(original: Any) -> Any:
-    return lambda self, request: original(self, request._replace(map_version=NEVER_YET))
+    return lambda self, slots, version: original(self, slots, self.map_version)
 
 
 def _any_stint(original: Any) -> Any:
@@ -159,7 +158,7 @@ BUGS: dict[str, Bug] = {
     "times to live ignored": Bug(
         _set(verbs_write, "expires_at", lambda ttl, now: NEVER), 15, frozenset({"expired read"})),
     "requests under an old map served": Bug(
-        _wrap(Gate, "_check_keys", _any_map), 3, PROMISES, ("past",), (), 2.0),
+        _wrap(Gate, "_check_slots", _any_map), 3, PROMISES, ("past",), (), 2.0),
     "a cold read of an entry that changed": Bug(
         _set(ColdReads, "_is_wanted", lambda self, read, place, now: True), 4, PROMISES,
         ("disk", "operator")),

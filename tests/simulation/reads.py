@@ -6,7 +6,7 @@ before the map changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tiercluster.cluster.wire import Get
@@ -41,9 +41,9 @@ def _watch_shortest_way(verbs: Any, judge: Judge) -> None:
     """A GET without meta takes values out of hot by itself, and counts them."""
     original = verbs.get
 
-    def get(asked: Get, origin: Origin, now: float) -> Any:
+    def get(asked: Get, slots: Sequence[int], origin: Origin, now: float) -> Any:
         before = verbs.hits[HOT]
-        answered = original(asked, origin, now)
+        answered = original(asked, slots, origin, now)
         if verbs.hits[HOT] > before:
             judge(HOT)
         return answered
