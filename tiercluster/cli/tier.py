@@ -133,7 +133,8 @@ def restore(ctx: click.Context, ref: str, wait: bool, timeout: float, as_json: b
 def probe(ctx: click.Context, ref: str, as_json: bool) -> None:
     """Write, read back, verify and delete a probe entry now, on the owning node.
 
-    Exit 1 if a probe failed. The tier's state does not change by it.
+    Exit 1 if a probe failed. The tier's state does not change by it. A tier whose breaker has just
+    opened is probed as soon as that is half-open; if that takes too long, the failure is not_now.
 
     \b
     Example:

@@ -2,6 +2,8 @@
 
 A command is proposed as it came, again and again under its own id, until its outcome is applied
 here. Without a quorum the answer is NO_QUORUM, at once if it has been missing for a while.
+
+A probe that may not go yet is ordered again when the breaker is half-open, if anybody can wait.
 """
 
 from __future__ import annotations
@@ -13,10 +15,10 @@ import cbor2
 from tiercluster.cluster.wire import Decided, Probe, Propose, Refusal, Report, Result, Status
 from tiercluster.tiermap import TIERS, MapState, OutcomeCode, Tier, decode_command, outcome_of
 
-from .messages import AdminAnswer, AdminAsked, Probed
+from .messages import AdminAnswer, AdminAsked, Probed, ProbeDenied
 
 DECIDE_S = 1.3  # for a command to be decided; people are told within 2 s
-PROBE_S = 1.8
+PROBE_S = 1.3
 AGAIN_S = 0.3
 QUORUM_PATIENCE_S = 0.6  # a new leader may be found within it
 REQUESTS_LIMIT = 1000
@@ -37,6 +39,7 @@ class AdminRequests:
     def __init__(self) -> None:
         self._commands: dict[int, _Waiting] = {}
         self._probes: dict[Tier, list[tuple[int, float]]] = {tier: [] for tier in TIERS}
+        self._probe_at: dict[Tier, float] = {}  # when to order it again
 
     def asked(self, asked: AdminAsked, state: MapState, now: float) -> AdminAnswer | Tier | None:
         """The answer if there is one already, or the tier to probe."""
@@ -78,7 +81,24 @@ class AdminRequests:
     def probed(self, report: Probed) -> list[AdminAnswer]:
         """Every request for a probe of this tier is answered by it."""
         waiting, self._probes[report.tier] = self._probes[report.tier], []
+        self._probe_at.pop(report.tier, None)
         return [AdminAnswer(token, Status.OK, _probe_report(report)) for token, _ in waiting]
+
+    def denied(self, report: ProbeDenied, now: float) -> list[AdminAnswer]:
+        """The answers to those who cannot wait until the tier's breaker is half-open."""
+        tier, at = report.tier, now + report.wait_s
+        text = f"its breaker is open: the next probe may go in {report.wait_s:.1f} s"
+        answers = self._unprobed(tier, at, _report(tier, False, "not_now", text, 0.0))
+        if self._probes[tier]:
+            self._probe_at[tier] = at
+        return answers
+
+    def probes_due(self, now: float) -> list[Tier]:
+        """The tiers to probe now, of those that were not to be probed before."""
+        due = [tier for tier, at in self._probe_at.items() if now >= at]
+        for tier in due:
+            del self._probe_at[tier]
+        return due
 
     def tick(self, quorum_lost_s: float, now: float) -> tuple[list[bytes], list[AdminAnswer]]:
         """Frames to propose now, and the answers to what has waited long enough.
@@ -105,11 +125,16 @@ class AdminRequests:
 
     def _late_probes(self, now: float) -> list[AdminAnswer]:
         late: list[AdminAnswer] = []
-        for tier, waiting in self._probes.items():
+        for tier in TIERS:
             report = _report(tier, False, "timeout", "the probe was not answered", PROBE_S)
-            late += [AdminAnswer(token, Status.OK, report) for token, at in waiting if now >= at]
-            self._probes[tier] = [(token, at) for token, at in waiting if now < at]
+            late += self._unprobed(tier, now, report)
         return late
+
+    def _unprobed(self, tier: Tier, by: float, report: Result) -> list[AdminAnswer]:
+        """This answer for all who wait for a probe of the tier no longer than ``by``."""
+        waiting = self._probes[tier]
+        self._probes[tier] = [(token, until) for token, until in waiting if by < until]
+        return [AdminAnswer(token, Status.OK, report) for token, until in waiting if by >= until]
 
 
 def _decided(waiting: _Waiting, state: MapState) -> AdminAnswer | None:

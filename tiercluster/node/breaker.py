@@ -3,13 +3,15 @@
     CLOSED --k failures at the failure rate, within the window--> OPEN
     CLOSED --k failures in a row--> OPEN
     OPEN --cooldown over--> HALF_OPEN
-    HALF_OPEN --the one probe succeeded--> CLOSED
+    HALF_OPEN --the one probe succeeded--> HALF_OPEN, the next probe may go
     HALF_OPEN --the one probe failed--> OPEN
     HALF_OPEN --the probe was never answered for a cooldown--> HALF_OPEN, another probe may go
     any --reset (the map brought the tier back)--> CLOSED
     any --trip (its worker died)--> OPEN
 
-While it is not CLOSED nothing but probes may use the tier. Each trip and each closing begins a new
+While it is not CLOSED nothing but probes may use the tier, one at a time. No probe closes it: what
+brings a tier back is the map, once the prober has had enough of them succeed (`prober`). Of a tier
+that is CLOSED here anybody may ask any number of probes. Each trip and each closing begins a new
 ``epoch``: the result of an operation that began in another epoch changes nothing.
 """
 
@@ -70,6 +72,7 @@ class Breaker:
         self._epoch = 0
         self._probes = 0
         self._probe: int | None = None
+        self._probe_until = 0.0
         self._last_trip: Trip | None = None
 
     def __repr__(self) -> str:
@@ -93,9 +96,7 @@ class Breaker:
     def state(self, now: float) -> BreakerState:
         if self._closed:
             return BreakerState.CLOSED
-        if self._probe is not None or now >= self._half_open_at:
-            return BreakerState.HALF_OPEN
-        return BreakerState.OPEN
+        return BreakerState.HALF_OPEN if now >= self._half_open_at else BreakerState.OPEN
 
     def record_success(self, now: float, epoch: int | None = None) -> None:
         """A hit or a miss: the tier answered."""
@@ -138,24 +139,30 @@ class Breaker:
         self._closed = True
         self._begin_epoch()
 
+    def is_probing(self, now: float) -> bool:
+        """Whether the one probe is out and may still be answered."""
+        return self._probe is not None and now < self._probe_until
+
     def try_probe(self, now: float) -> int | None:
         """A token for the one probe that may go now, or None."""
-        if self._closed or now < self._half_open_at:
+        if self._closed or now < self._half_open_at or self.is_probing(now):
             return None
         self._probes += 1
         self._probe = self._probes
-        # The probe restarts the cooldown, so one that is never answered cannot wedge us.
-        self._half_open_at = now + self._settings.cooldown_s
+        # One that is never answered makes way for another, so it cannot wedge us.
+        self._probe_until = now + max(self._settings.cooldown_s, self._settings.deadline_s)
         return self._probe
+
+    def probe_wait_s(self, now: float) -> float:
+        """How long it stays open yet: until then `try_probe` gives no token."""
+        return 0.0 if self._closed else max(0.0, self._half_open_at - now)
 
     def probe_result(self, token: int, ok: bool, now: float) -> None:
         """What became of the probe; a token that is not the last one given changes nothing."""
-        if self._closed or token != self._probe:
+        if token != self._probe:
             return
         self._probe = None
-        if ok:
-            self.reset(now)
-        else:
+        if not ok:
             self._half_open_at = now + self._settings.cooldown_s
 
     def _open(self, now: float, kind: FailureKind) -> None:

@@ -39,6 +39,7 @@ from .messages import (
     DrainDone,
     PeerHeard,
     Probed,
+    ProbeDenied,
     RunProbe,
     ServingChanged,
     ShardStats,
@@ -144,6 +145,9 @@ class Coordinator:
             case Probed():
                 self._tiers.probed(event, now, self._jitter())
                 self._answer(self._admin.probed(event))
+            case ProbeDenied():
+                self._tiers.denied(event, now)
+                self._answer(self._admin.denied(event, now))
             case AdminAsked():
                 self._asked(event, now)
             case DrainDone():
@@ -256,7 +260,8 @@ class Coordinator:
         me = map_.member(self._settings.id) if takes_part else None
         self._tiers.use_member(me, now, jitter)
         probes, desires = self._tiers.tick(now, jitter)
-        self._actions += [TellShard(RunProbe(tier)) for tier in probes]
+        probes += self._admin.probes_due(now)
+        self._actions += [TellShard(RunProbe(tier)) for tier in dict.fromkeys(probes)]
         if takes_part and self._consensus.is_caught_up:
             desires += self._peers.desires(self._membership.incarnation)
         desires += self._membership_desires(now)

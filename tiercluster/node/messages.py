@@ -191,6 +191,14 @@ class Probed:
 
 
 @dataclass(frozen=True, slots=True)
+class ProbeDenied:
+    """Not now: the tier's breaker is open for another ``wait_s``."""
+
+    tier: Tier
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class PeerHeard:
     """A ping of a member arrived, at ``at`` (monotonic seconds)."""
 
@@ -278,6 +286,7 @@ ShardReport = (
     TierTripped
     | TierRemedied
     | Probed
+    | ProbeDenied
     | PeerHeard
     | ShardTurn
     | AdminAsked
@@ -309,7 +318,8 @@ class Withhold:
 
 @dataclass(frozen=True, slots=True)
 class RunProbe:
-    """Probe the tier through its real path; answered by Probed."""
+    """Probe the tier through its real path; answered by Probed (perhaps that of a probe which is
+    under way) or ProbeDenied."""
 
     tier: Tier
 

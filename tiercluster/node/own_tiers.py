@@ -29,7 +29,7 @@ from tiercluster.tiermap import (
 )
 
 from .failures import FailureKind
-from .messages import DrainDone, Probed, ShardStats, TierTripped
+from .messages import DrainDone, Probed, ProbeDenied, ShardStats, TierTripped
 from .prober import AskProbe, Prober, WantFailed, WantRecovered, WantRecovering, Wish
 from .proposals import Desire
 from .recovery import FailoverAttempt, Verdict, attempt_recovery
@@ -133,6 +133,9 @@ class OwnTiers:
         failure = report.failure
         text = "" if failure is None else brief(f"{failure.kind}: {failure.detail}", 200)
         self.prober.probed(report.tier, text, now, jitter)
+
+    def denied(self, report: ProbeDenied, now: float) -> None:
+        self.prober.denied(report.tier, report.wait_s, now)
 
     def drained(self, report: DrainDone) -> None:
         facts = evidence(moved=report.moved, left_behind=report.left_behind)

@@ -2,6 +2,7 @@
 
     IN_USE --out, by the map or by the breaker--> HOLDING --hold-down over--> PROBING
     PROBING --probe failed--> HOLDING (a relapse if one had succeeded before)
+    PROBING --not now, its breaker is open--> PROBING, the next probe when it is half-open
     PROBING --N successes in a row over a stable time--> TierRecovered proposed and applied: IN_USE
     IN_USE --out again--> HOLDING, the hold-down doubled (a relapse)
     any --too many relapses in the window--> LATCHED --an operator's restore--> PROBING at once
@@ -138,6 +139,16 @@ class Prober:
         watch.streak += 1
         watch.failure = ""
         watch.due = now + self._settings.probe_interval_s
+
+    def denied(self, tier: Tier, wait_s: float, now: float) -> None:
+        """The probe that was asked for did not go: the tier's breaker is open for ``wait_s``. That
+        says that a probe of somebody else's has failed, so successes are counted anew."""
+        watch = self._watches[tier]
+        if watch.asked_at is None or watch.phase is not Phase.PROBING:
+            return
+        watch.asked_at = None
+        watch.streak = 0
+        watch.due = now + wait_s
 
     def traffic(self, tier: Tier, hits: int, now: float) -> None:
         """How many reads the tier has answered since the start."""

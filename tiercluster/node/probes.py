@@ -1,4 +1,10 @@
-"""Probes: an entry written, read back, verified and deleted through a tier's own path."""
+"""Probes: an entry written, read back, verified and deleted through a tier's own path.
+
+asked --its breaker is closed--> under way --> Probed
+      --half-open, none is under way--> under way, the breaker hears of it --> Probed
+      --half-open, one is under way--> the result of that one is the answer
+      --open--> ProbeDenied: not now
+"""
 
 from __future__ import annotations
 
@@ -9,7 +15,7 @@ from .effects import Effects
 from .entry import COLD, NEVER, Entry
 from .failures import Failure, FailureKind
 from .holdings import Holdings, MemoryTier
-from .messages import ColdDone, ColdProbe, Probed
+from .messages import ColdDone, ColdProbe, Probed, ProbeDenied
 from .remedies import Remedies
 from .settings import NodeSettings
 
@@ -31,22 +37,40 @@ class Probes:
 
     def probe(self, tier: Tier, now: float) -> None:
         place = TIERS.index(tier)
+        breaker = self._holdings.standing.tiers[place].breaker
+        if breaker.is_probing(now):
+            return
+        token = breaker.try_probe(now)
+        if token is not None or breaker.allows(now):
+            self._begin(place, token, now)
+        else:
+            self._effects.control(ProbeDenied(tier, breaker.probe_wait_s(now)))
+
+    def _begin(self, place: int, token: int | None, now: float) -> None:
+        """``token`` of the breaker, None if it is closed."""
         if place == COLD:
-            job = Job(ColdProbe, self._cold_probed)
+            job = Job(ColdProbe, lambda outcome, at: self._cold_probed(token, outcome, at))
             self._holdings.queue.serve(job, now, self._deadline_s)
         else:
-            failure = _probe_memory(self._holdings.memory[place])
-            self._effects.control(Probed(tier, failure, 0.0))
+            self._end(place, token, _probe_memory(self._holdings.memory[place]), 0.0, now)
 
-    def _cold_probed(self, outcome: Outcome, now: float) -> None:
+    def _cold_probed(self, token: int | None, outcome: Outcome, now: float) -> None:
         match outcome:
             case ColdDone(_, took_s):
                 self._remedies.write_succeeded(COLD)
-                self._effects.control(Probed(Tier.COLD, None, took_s))
+                self._end(COLD, token, None, took_s, now)
             case Failure():
-                self._effects.control(Probed(Tier.COLD, outcome, self._deadline_s))
+                self._end(COLD, token, outcome, self._deadline_s, now)
             case _:
-                self._effects.control(Probed(Tier.COLD, _BUSY, 0.0))
+                self._end(COLD, token, _BUSY, 0.0, now)
+
+    def _end(
+        self, place: int, token: int | None, failure: Failure | None, took_s: float, now: float
+    ) -> None:
+        if token is not None:
+            breaker = self._holdings.standing.tiers[place].breaker
+            breaker.probe_result(token, failure is None, now)
+        self._effects.control(Probed(TIERS[place], failure, took_s))
 
 
 def _probe_memory(tier: MemoryTier) -> Failure | None:

@@ -206,7 +206,8 @@ class Shard:
         self._stopping.tick(now)
 
     def probe(self, tier: Tier, now: float) -> None:
-        """Write, read back, verify and delete through the tier's real path; ends in Probed."""
+        """Write, read back, verify and delete through the tier's real path; ends in Probed,
+        or in ProbeDenied if its breaker is open."""
         self._probes.probe(tier, now)
 
     # --- start and stop -------------------------------------------------------------------------

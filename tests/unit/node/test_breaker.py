@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -87,14 +89,19 @@ def test_overload_does_not_dilute_the_failure_rate_either() -> None:
     assert [breaker.record_failure(0.0, IO) for _ in range(5)][-1]
 
 
-def test_success_of_the_probe_closes() -> None:
+def test_success_of_the_probe_lets_the_next_one_go_and_only_the_map_closes() -> None:
     breaker = tripped()
     assert breaker.try_probe(0.5) is None
-    token = breaker.try_probe(1.0)
-    assert token is not None
-    breaker.probe_result(token, True, 1.1)
-    assert breaker.state(1.1) is BreakerState.CLOSED
-    assert not breaker.record_failure(1.2, IO), "failures from before the trip were kept"
+    assert breaker.probe_wait_s(0.4) == pytest.approx(0.6)
+    for at in (1.0, 1.2, 1.4):
+        token = breaker.try_probe(at)
+        assert token is not None
+        breaker.probe_result(token, True, at + 0.1)
+        assert breaker.state(at + 0.1) is BreakerState.HALF_OPEN
+        assert not breaker.allows(at + 0.1)
+    breaker.reset(1.6)
+    assert breaker.state(1.6) is BreakerState.CLOSED
+    assert not breaker.record_failure(1.7, IO), "failures from before the trip were kept"
 
 
 def test_a_closed_breaker_has_forgotten_the_whole_outage() -> None:
@@ -130,9 +137,17 @@ def test_a_probe_that_is_never_answered_gives_way_to_another() -> None:
     assert lost is not None
     assert second is not None
     breaker.probe_result(lost, True, 2.1)
-    assert breaker.state(2.1) is BreakerState.HALF_OPEN, "a void token closed it"
+    assert breaker.is_probing(2.1), "a void token ended the other probe"
     breaker.probe_result(second, True, 2.2)
-    assert breaker.allows(2.2)
+    assert not breaker.is_probing(2.2)
+
+
+def test_a_probe_may_take_the_deadline_of_an_operation_before_it_makes_way() -> None:
+    breaker = Breaker(replace(RULES, cooldown_s=0.3, deadline_s=0.9))
+    breaker.trip(0.0, FailureKind.DEAD)
+    assert breaker.try_probe(1.0) is not None
+    assert breaker.try_probe(1.8) is None
+    assert breaker.try_probe(1.9) is not None
 
 
 def test_results_from_before_the_trip_change_nothing_after_it() -> None:
@@ -156,8 +171,10 @@ def test_a_probe_from_before_a_reset_does_not_touch_the_next_trip() -> None:
     breaker.reset(1.1)
     for _ in range(5):
         breaker.record_failure(1.2, IO)
-    breaker.probe_result(old, True, 1.3)
-    assert not breaker.allows(1.3)
+    assert breaker.try_probe(2.2) is not None
+    breaker.probe_result(old, False, 2.3)
+    assert breaker.state(2.3) is BreakerState.HALF_OPEN
+    assert breaker.is_probing(2.3)
 
 
 def test_a_dead_worker_trips_at_once() -> None:
@@ -228,7 +245,6 @@ def test_whatever_happens_it_trips_only_with_cause_and_never_wedges(
                 out = (token, now) if token is not None else out
             case "good" | "bad" if out is not None:
                 breaker.probe_result(out[0], step == "good", now)
-                calls = [] if breaker.allows(now) and step == "good" else calls
                 out = None
             case "reset":
                 breaker.reset(now)
@@ -238,4 +254,6 @@ def test_whatever_happens_it_trips_only_with_cause_and_never_wedges(
         token = breaker.try_probe(now + RULES.cooldown_s + 0.001)
         assert token is not None, "wedged"
         breaker.probe_result(token, True, now + 2)
+        assert not breaker.allows(now + 2)
+        breaker.reset(now + 2)
         assert breaker.allows(now + 2)

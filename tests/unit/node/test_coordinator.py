@@ -42,6 +42,7 @@ from tiercluster.node.messages import (
     DrainDone,
     PeerHeard,
     Probed,
+    ProbeDenied,
     RunProbe,
     ServingChanged,
     ShardOrder,
@@ -506,6 +507,60 @@ def test_a_probe_that_was_asked_for_is_answered_by_its_result() -> None:
     assert isinstance(found[1].fields, Report)
     report = cbor2.loads(found[1].fields.data)
     assert (report["ok"], report["failure"], report["took_ms"]) == (False, "gone", 4.0)
+
+
+def ask_probe(world: World, token: int, tier: str = "cold") -> None:
+    request = Request(Kind.PROBE, 1, 0, 0, b"c" * 8, False, Probe(tier))
+    world.tell(AdminAsked(token, request))
+
+
+def reports(world: World) -> dict[int, dict[str, object]]:
+    found = {token: answer.fields for token, answer in answers(world).items()}
+    return {t: cbor2.loads(f.data) for t, f in found.items() if isinstance(f, Report)}
+
+
+def test_a_probe_that_may_not_go_yet_is_ordered_again_for_the_operator_who_waits() -> None:
+    world = World()
+    ask_probe(world, 1)
+    world.tell(ProbeDenied(Tier.COLD, 0.8))
+    ask_probe(world, 2)
+    world.tell(ProbeDenied(Tier.COLD, 0.8))
+    world.orders.clear()
+    world.run(0.7)
+    assert not answers(world)
+    assert not world.of(RunProbe)
+    world.run(0.15)
+    assert world.of(RunProbe) == [RunProbe(Tier.COLD)]
+    world.tell(Probed(Tier.COLD, None, 0.002))
+    assert {token: said["ok"] for token, said in reports(world).items()} == {1: True, 2: True}
+    world.run(5)
+    assert world.of(RunProbe) == [RunProbe(Tier.COLD)]
+
+
+def test_an_operator_who_cannot_wait_so_long_is_told_not_now_at_once() -> None:
+    world = World()
+    ask_probe(world, 1)
+    world.tell(ProbeDenied(Tier.COLD, 8.0))
+    (said,) = reports(world).values()
+    assert (said["ok"], said["failure"]) == (False, "not_now")
+    assert "8.0 s" in str(said["detail"])
+    world.orders.clear()
+    world.run(10)
+    assert not world.of(RunProbe)
+
+
+def test_the_prober_asks_again_when_the_breaker_lets_a_probe_through() -> None:
+    world = World("n2", "n3")
+    world.trip()
+    world.run(1.1)
+    assert len(world.of(RunProbe)) == 1
+    world.tell(ProbeDenied(Tier.COLD, 0.5))
+    world.run(0.4)
+    assert len(world.of(RunProbe)) == 1
+    world.run(0.2)
+    assert len(world.of(RunProbe)) == 2
+    world.answer_probes(4)
+    assert world.tier().health is Health.UP
 
 
 # --- standing and stopping ----------------------------------------------------------------------

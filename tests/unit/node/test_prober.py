@@ -239,6 +239,37 @@ def test_an_answer_that_nobody_waits_for_changes_nothing() -> None:
     assert not world.recovered
 
 
+def test_a_probe_that_was_denied_goes_when_the_breaker_is_half_open_and_is_no_relapse() -> None:
+    world = World()
+    world.answers = False
+    world.fail()
+    world.run(1.05)
+    assert len(world.probes) == 1
+    world.prober.denied(Tier.COLD, 0.7, world.now)
+    world.answers = True
+    world.run(0.65)
+    assert len(world.probes) == 1
+    world.run(0.1)
+    assert len(world.probes) == 2
+    world.run(3)
+    assert len(world.recovered) == 1
+    assert world.prober.hold_down_s(Tier.COLD) == RULES.hold_down_s
+
+
+def test_successes_before_a_denied_probe_do_not_count() -> None:
+    world = World()
+    world.fail()
+    world.run(1.6)
+    assert len(world.probes) == 2
+    world.answers = False
+    world.run(0.5)
+    world.prober.denied(Tier.COLD, 0.2, world.now)
+    world.answers = True
+    again = world.now + 0.2
+    world.run(5)
+    assert world.recovered[0] >= again + RULES.stable_s
+
+
 def test_successes_count_only_over_the_stable_time() -> None:
     world = World(replace(RULES, stable_s=20.0))
     world.fail()

@@ -9,15 +9,19 @@ import pytest
 from tests.unit.node.shard_world import World, inject, key, only
 from tests.unit.node.shard_world import settings as node_settings
 from tiercluster.cluster.wire import Fault, Status
-from tiercluster.node.failures import FailureKind
+from tiercluster.node.failures import Failure, FailureKind
 from tiercluster.node.messages import (
+    UNASKED,
+    ColdFailed,
     ColdFault,
+    ColdProbe,
     DrainDone,
     Probed,
+    ProbeDenied,
     TierTripped,
 )
 from tiercluster.node.shard import Shard
-from tiercluster.tiermap import Admin, Tier
+from tiercluster.tiermap import TIERS, Admin, Tier
 
 
 def trip_hot(world: World) -> None:
@@ -117,6 +121,120 @@ def test_a_probe_of_cold_ends_also_when_nobody_answers() -> None:
     first, second = world.reported(Probed)
     assert first.failure is None  # type: ignore[union-attr]
     assert second.failure.kind is FailureKind.TIMEOUT  # type: ignore[union-attr]
+
+
+# --- half-open ----------------------------------------------------------------------------------
+
+
+def trip_cold(world: World) -> None:
+    gone = ColdFailed(UNASKED, Failure(FailureKind.GONE, "unmounted"), 0.0)
+    world.shard.cold_answer(gone, world.now)
+    world.run()
+    assert [r.tier for r in world.reported(TierTripped)] == [Tier.COLD]
+
+
+def probe(world: World, tier: Tier = Tier.COLD) -> None:
+    world.shard.probe(tier, world.now)
+    world.run()
+
+
+def breaker(world: World, tier: Tier = Tier.COLD) -> str:
+    return world.shard.stats().breakers[TIERS.index(tier)]
+
+
+def sent(world: World) -> int:
+    """Probes that reached the cold worker or wait for it."""
+    everything = [*world.cold.log, *world.cold_waiting]
+    return sum(isinstance(command, ColdProbe) for command in everything)
+
+
+def test_an_open_breaker_lets_no_probe_through_and_says_for_how_long() -> None:
+    world = World()
+    trip_cold(world)
+    world.tick(0.4)
+    probe(world)
+    assert sent(world) == 0
+    assert not world.reported(Probed)
+    (denied,) = world.reported(ProbeDenied)
+    assert denied.wait_s == pytest.approx(0.6)  # type: ignore[union-attr]
+    assert breaker(world) == "open"
+
+
+def test_half_open_lets_one_probe_through_and_its_result_answers_all_who_asked() -> None:
+    world = World()
+    trip_cold(world)
+    world.hold_cold = True
+    world.tick(1.0)
+    for _ in range(3):
+        probe(world)
+    assert (sent(world), breaker(world)) == (1, "half_open")
+    world.hold_cold = False
+    world.run()
+    assert [r.failure for r in world.reported(Probed)] == [None]  # type: ignore[union-attr]
+    assert not world.reported(ProbeDenied)
+    probe(world)
+    assert sent(world) == 2
+
+
+def test_it_stays_half_open_through_all_probes_until_the_map_closes_it() -> None:
+    world = World()
+    trip_cold(world)
+    world.fail(Tier.COLD)
+    world.tick(1.0)
+    for _ in range(3):
+        probe(world)
+        world.tick(0.5)
+        assert breaker(world) == "half_open"
+        assert not world.shard._standing.tiers[2].is_readable
+    assert len(world.reported(Probed)) == 3
+    world.recover(Tier.COLD)
+    assert breaker(world) == "closed"
+
+
+@pytest.mark.parametrize("tier", [Tier.HOT, Tier.COLD])
+def test_a_probe_that_failed_opens_it_for_another_cooldown(tier: Tier) -> None:
+    world = World()
+    trip_cold(world) if tier is Tier.COLD else trip_hot(world)
+    world.tick(1.0)
+    if tier is Tier.COLD:
+        world.cold.failing = FailureKind.IO_ERROR
+        probe(world, tier)
+        world.cold.failing = None
+    else:
+        inject(world, tier)
+        probe(world, tier)
+        inject(world, tier, "")
+    assert [r.failure is None for r in world.reported(Probed)] == [False]  # type: ignore[union-attr]
+    world.tick(0.9)
+    assert breaker(world, tier) == "open"
+    probe(world, tier)
+    assert len(world.reported(ProbeDenied)) == 1
+    world.tick(0.2)
+    probe(world, tier)
+    assert world.reported(Probed)[-1].failure is None  # type: ignore[union-attr]
+
+
+def test_a_probe_that_nobody_answers_wedges_nothing() -> None:
+    world = World()
+    trip_cold(world)
+    world.cold.silent = True
+    world.tick(1.0)
+    for _ in range(3):
+        probe(world)
+        world.tick(0.3)  # the deadline of an operation
+        world.tick(1.1)
+    failures = [r.failure.kind for r in world.reported(Probed)]  # type: ignore[union-attr]
+    assert failures == [FailureKind.TIMEOUT] * 3
+
+
+def test_a_tier_that_is_down_in_the_map_and_not_tripped_here_is_probed_at_once() -> None:
+    world = only(Tier.HOT)
+    for tier in TIERS:
+        probe(world, tier)
+    assert [(r.tier, r.failure) for r in world.reported(Probed)] == [  # type: ignore[union-attr]
+        (tier, None) for tier in TIERS
+    ]
+    assert world.shard.stats().breakers == ("closed",) * 3
 
 
 def test_faults_are_refused_unless_the_node_allows_them() -> None:
