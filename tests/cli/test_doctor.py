@@ -36,6 +36,7 @@ def trouble(cluster: FakeCluster, what: str) -> None:
         "quorum": {"n1": {"quorum": False}, "n2": {"quorum": False}, "n3": {"quorum": False}},
         "behind": {"n3": {"version": 1}},
         "digest": {"n3": {"digest": "other"}},
+        "mismatches": {"n2": {"digest_mismatches": 3}},
         "not serving": {"n3": {"serving": False, "serving_reason": "no lease"}},
     }
     cluster.said = other.get(what, {})
@@ -57,6 +58,7 @@ def trouble(cluster: FakeCluster, what: str) -> None:
         ("quorum", "quorum", "fail", "none"),
         ("behind", "map version", "warn", "n3 at 1"),
         ("digest", "map digest", "fail", "n1, n2 against n3"),
+        ("mismatches", "map digest", "fail", "n2 has found 3"),
         ("not serving", "node n3", "warn", "no lease"),
         ("node down", "node n3", "fail", "DOWN: stopped"),
         ("tier down", "tier n3/cold", "fail", "io_error"),

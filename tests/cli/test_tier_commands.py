@@ -20,6 +20,18 @@ def recovered(ref: str, generation: int) -> TierRecovered:
     )
 
 
+def test_status_tells_what_the_table_does_not_show(run: Run, cluster: FakeCluster) -> None:
+    cluster.said = {
+        "n1": {"digest_mismatches": 2},
+        "n2": {"serving": False, "serving_reason": "no lease"},
+        "n3": {"quorum": False, "map_age_s": 5},
+    }
+    lines = run("status").out.splitlines()
+    assert "n1 has found 2 times that another member's state differs" in lines
+    assert "n2 does not serve: no lease" in lines
+    assert "n3 sees no quorum; its map is 5.0 s old" in lines
+
+
 def test_status_json_is_what_the_contract_says(run: Run, cluster: FakeCluster) -> None:
     document = run("status", "--json").json
     assert set(document) == {"cluster", "version", "leader", "quorum", "nodes"}

@@ -86,6 +86,7 @@ def _versions(view: View) -> Finding:
 
 
 def _digests(view: View) -> Finding:
+    advice = "must never happen: save the data directories and report it"
     seen: dict[int, dict[str, list[str]]] = {}
     for node, said in sorted(view.said.items()):
         if said.get("digest"):
@@ -94,8 +95,11 @@ def _digests(view: View) -> Finding:
     for version, digests in seen.items():
         if len(digests) > 1:
             parties = " against ".join(", ".join(nodes) for nodes in digests.values())
-            advice = "must never happen: save the data directories and report it"
             return Finding(FAIL, "map digest", f"differs at version {version}: {parties}", advice)
+    for node, said in sorted(view.said.items()):
+        if said.get("digest_mismatches"):
+            text = f"{node} has found {said['digest_mismatches']} that differ since it started"
+            return Finding(FAIL, "map digest", text, advice)
     return Finding(OK, "map digest", "the same wherever the version is")
 
 

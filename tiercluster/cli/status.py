@@ -69,6 +69,9 @@ def notes(view: View) -> list[str]:
             found.append(f"{member.id} does not serve" + _because(said.get("serving_reason", "")))
         if said and said.get("note"):
             found.append(f"{member.id}: {said['note']}")
+        if said and said.get("digest_mismatches"):
+            times = said["digest_mismatches"]
+            found.append(f"{member.id} has found {times} times that another member's state differs")
         if said and not said.get("quorum", True):
             age = short_time(float(said.get("map_age_s", 0)))
             found.append(f"{member.id} sees no quorum; its map is {age} old")

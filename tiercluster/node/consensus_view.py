@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tiercluster.tiermap.raft import Standing
+from tiercluster.tiermap.raft import Counted, Standing
 
 from .messages import StandingKnown
 
@@ -20,6 +20,7 @@ class ConsensusView:
         self._barriers = 0
         self._barrier_due = now
         self.sick = ""
+        self.counted: Counted | None = None  # a follower has nothing to count
         self.is_caught_up = False
 
     def stands(self, standing: Standing, now: float) -> None:
@@ -53,8 +54,24 @@ class ConsensusView:
     def _barrier_token(self) -> str:
         return f"{self._token}/{self._barriers}"
 
-    def known(self) -> StandingKnown:
-        """As `status` shows it."""
+    def counters(self) -> tuple[tuple[str, int], ...]:
+        """As the metrics show them."""
+        counted = self.counted
+        return (
+            ()
+            if counted is None
+            else (
+                ("raft_denied", counted.denied),
+                ("raft_refused", counted.refused),
+                ("raft_digest_mismatches", counted.digest_mismatches),
+                ("raft_failed_frames", counted.failed_frames),
+            )
+        )
+
+    def known(self, map_mismatches: int) -> StandingKnown:
+        """As `status` shows it. ``map_mismatches``: how often a map of another member differed."""
         note = self.sick or (f"follows through {self._join}" if self._join else "")
         is_voting = not self._join and not self.sick
-        return StandingKnown(self._standing.leader, self._standing.quorum, is_voting, note)
+        mismatches = map_mismatches + (self.counted.digest_mismatches if self.counted else 0)
+        leader, quorum = self._standing.leader, self._standing.quorum
+        return StandingKnown(leader, quorum, is_voting, note, mismatches)

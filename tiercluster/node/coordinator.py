@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from tiercluster.tiermap import MapState, Tier, encode_command
-from tiercluster.tiermap.raft import Applied, BarrierDone, Healed, Sick, Standing
+from tiercluster.tiermap.raft import Applied, BarrierDone, Counted, Healed, Sick, Standing
 
 from .actions import (
     Action,
@@ -118,10 +118,13 @@ class Coordinator:
             serving=self._serving.serving,
             serving_reason=self._serving.reason,
             map=self._state.map,
-            standing=self._consensus.known(),
+            standing=self._known(),
             stats=self._stats,
-            counters=tuple(sorted(self.counters.items())),
+            counters=(*sorted(self.counters.items()), *self._consensus.counters()),
         )
+
+    def _known(self) -> StandingKnown:
+        return self._consensus.known(self.counters["digest_mismatches"])
 
     # --- events ---------------------------------------------------------------------------------
 
@@ -171,6 +174,8 @@ class Coordinator:
         match event:
             case Standing():
                 self._consensus.stands(event, now)
+            case Counted():
+                self._consensus.counted = event
             case BarrierDone(token, ok):
                 if self._consensus.barrier_done(token, ok, now):
                     self._decided("info", "caught_up", map_version=self._state.map.version,
@@ -293,7 +298,7 @@ class Coordinator:
         if withhold != self._told_withhold:
             self._told_withhold = withhold
             self._actions.append(TellShard(withhold))
-        standing = self._consensus.known()
+        standing = self._known()
         if standing != self._told_standing:
             self._told_standing = standing
             self._actions.append(TellShard(standing))

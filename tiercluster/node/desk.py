@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import replace
 
 import cbor2
 
@@ -49,6 +50,10 @@ class Desk:
     def count_refused(self, status: Status) -> None:
         self.counters[f"refused_{status.name.lower()}"] += 1
 
+    def counted(self, stats: ShardStats) -> ShardStats:
+        """With what was counted here, too."""
+        return replace(stats, counters=(*stats.counters, *sorted(self.counters.items())))
+
     def answer(self, request: Request) -> tuple[Status, Result]:
         """HELLO and EVENTS."""
         match request.fields:
@@ -78,7 +83,7 @@ class Desk:
              "breaker": breaker}
             for tier, s, breaker in zip(TIERS, stats.tiers, stats.breakers, strict=True)
         ]  # fmt: skip
-        standing = self.standing
+        standing, stats = self.standing, self.counted(stats)
         return Report(cbor2.dumps({
             "id": self._settings.id, "pid": os.getpid(), "incarnation": self._token,
             "version": self._state.map.version, "ring_version": self._state.map.ring_version,
@@ -86,5 +91,6 @@ class Desk:
             "leader": standing.leader, "quorum": standing.quorum, "voting": standing.voting,
             "note": standing.note, "serving": serving, "serving_reason": reason,
             "map_age_s": round(now - self._map_at, 3), "uptime_s": round(now - self._started, 3),
-            "tiers": tiers, "counters": {**dict(stats.counters), **self.counters},
+            "tiers": tiers, "counters": dict(stats.counters),
+            "digest_mismatches": standing.digest_mismatches,
         }))  # fmt: skip

@@ -131,7 +131,7 @@ class Front:
             self._tell_serving(now)
         if now >= self._next_stats:
             self._next_stats = now + STATS_PERIOD_S
-            self._doors.tell_control(self._shard.stats())
+            self._doors.tell_control(self.desk.counted(self._shard.stats()))
         self._shard.tick(now)
         self._carry_out(now)
 

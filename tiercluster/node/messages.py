@@ -333,12 +333,14 @@ class AdminAnswer:
 
 @dataclass(frozen=True, slots=True)
 class StandingKnown:
-    """What `status` shows of the consensus as this node sees it."""
+    """What `status` shows of the consensus as this node sees it. ``digest_mismatches``: how often
+    what another member made of the same commands was something else."""
 
     leader: str | None
     quorum: bool
     voting: bool
     note: str
+    digest_mismatches: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import zmq
@@ -30,17 +30,24 @@ class _Link(NamedTuple):
 
 
 class Peers:
-    """Links to every other member of the map, made and dropped as the map says."""
+    """Links to every other member of the map, made and dropped as the map says. ``on_bad_reply`` is
+    called for each answer that is none."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], poller: zmq.Poller,
-                 node: str, curve: Curve | None) -> None:  # fmt: skip
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        poller: zmq.Poller,
+        node: str,
+        curve: Curve | None,
+        on_bad_reply: Callable[[], None],
+    ) -> None:
         self._context = context
         self._poller = poller
         self._node = node
         self._curve = curve
         self._links: dict[str, _Link] = {}
         self._by_socket: dict[zmq.Socket[bytes], str] = {}
-        self.bad_replies = 0
+        self._on_bad_reply = on_bad_reply
 
     def use_map(self, tier_map: TierMap) -> None:
         wanted = {m.id: m.address for m in tier_map.members if m.id != self._node}
@@ -94,7 +101,7 @@ class Peers:
             try:
                 yield node, decode_reply(frames)
             except WireError:
-                self.bad_replies += 1
+                self._on_bad_reply()
 
     def close(self) -> None:
         for node in list(self._links):

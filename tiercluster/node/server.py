@@ -63,7 +63,10 @@ class ShardWorker:
         tune(self._router, server_curve(keys), is_server=True)
         self._access = Access(keys) if keys else None
         self._authenticator = self._access.guard(self._context) if self._access else None
-        self._peers = Peers(self._context, self._poller, settings.id, own_curve(keys))
+        self._peers = Peers(
+            self._context, self._poller, settings.id, own_curve(keys),
+            on_bad_reply=lambda: self._front.desk.count("bad_replies"),
+        )  # fmt: skip
         self._front = Front(settings, token, self, time.monotonic())
         self._thread = threading.Thread(target=self._run, name="shard", daemon=True)
 

@@ -81,7 +81,7 @@ from tiercluster.tiermap import (
     decode_command,
     encode_command,
 )
-from tiercluster.tiermap.raft import Applied, BarrierDone, Healed, Sick, Standing
+from tiercluster.tiermap.raft import Applied, BarrierDone, Counted, Healed, Sick, Standing
 
 O = TypeVar("O")  # noqa: E741
 SETTINGS = NodeSettings(recovery=RecoverySettings(jitter=0.0))
@@ -441,6 +441,10 @@ def test_maps_that_differ_at_one_version_are_a_critical_line_and_a_counter() -> 
         world.tell(PeerHeard("n2", "n2-t#1", world.now, version, "other", False))
     assert len(world.logged("maps_differ_at_one_version")) == 1
     assert dict(world.node.view().counters)["digest_mismatches"] == 1
+    world.run(0.05)
+    assert world.of(StandingKnown)[-1].digest_mismatches == 1
+    world.tell(Counted(digest_mismatches=2))
+    assert world.of(StandingKnown)[-1].digest_mismatches == 3
 
 
 # --- admin requests -----------------------------------------------------------------------------

@@ -18,6 +18,7 @@ import zmq
 from tiercluster.tiermap.raft import (
     MAX_FRAME_BYTES,
     BarrierDone,
+    Counted,
     Healed,
     RaftKeys,
     ReplicaSettings,
@@ -210,8 +211,29 @@ def test_a_member_whose_state_differs_drops_it_and_rejoins(
     three.commit(three.leader(), "b")
     ear.wait(lambda: ear.state[-1:] == ("b",))
 
+    counts = [event for event in ear.events if isinstance(event, Counted)]
+    assert counts[-1].digest_mismatches >= 2, "forgotten with the member that was given up"
     assert ear.state == three.ears[leader].state
     assert list(tmp_path.glob(f"{wrong}.differs-*"))
+
+
+def test_an_entry_that_cannot_be_applied_is_counted_and_the_next_one_is(make: MakeLoopback) -> None:
+    def apply(state: tuple[str, ...], frame: bytes) -> tuple[str, ...]:
+        if frame == b"poison":
+            raise ZeroDivisionError("a mistake")
+        return (*state, frame.decode())
+
+    alone = make(1)
+    alone.machines["n1"] = apply
+    alone.start()
+    alone.commit("n1", "a")
+    assert alone.replicas["n1"].propose(b"poison")
+    alone.commit("n1", "b")
+    ear = alone.ears["n1"]
+    ear.wait(lambda: ear.has(Counted, failed_frames=1))
+
+    assert ear.state == ("a", "b")
+    assert ear.has(Counted, failed_frames=0)
 
 
 # --- hostile neighbours ---------------------------------------------------------------------------
@@ -258,6 +280,8 @@ def test_even_a_peer_can_send_a_bomb_only_into_a_refusal(
         attacker.routing_id = b"n2"  # on loopback without keys, a name is all there is
         attacker.connect(f"tcp://127.0.0.1:{alone.ports['n1']}")
         attacker.send(bomb)
+    ear = alone.ears["n1"]
+    ear.wait(lambda: ear.has(Counted, refused=1))
     alone.start("n2")
     alone.commit("n1", "still alive")
 
@@ -308,3 +332,15 @@ def test_an_unknown_key_is_not_let_in(make: MakeLoopback) -> None:
 
     assert wire.denied
     assert heard == []
+
+
+def test_connections_with_an_unknown_key_are_counted(make: MakeLoopback) -> None:
+    pair = with_keys(make(2))
+    pair.start("n1")
+    ear = pair.ears["n1"]
+    with zmq.Context() as context, context.socket(zmq.DEALER) as stranger:
+        stranger.linger = 0
+        stranger.curve_publickey, stranger.curve_secretkey = zmq.curve_keypair()
+        stranger.curve_serverkey = pair.keys["n1"].public
+        stranger.connect(f"tcp://127.0.0.1:{pair.ports['n1']}")
+        ear.wait(lambda: any(isinstance(e, Counted) and e.denied for e in ear.events))

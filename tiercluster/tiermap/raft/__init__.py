@@ -4,7 +4,7 @@ How a member without a marker of its own gets its vote stands in admission.py, w
 library are closed and how in docs/decisions/0003-raft-hardening.md.
 """
 
-from .events import Applied, BarrierDone, Healed, ReplicaEvent, Sick, Standing
+from .events import Applied, BarrierDone, Counted, Healed, ReplicaEvent, Sick, Standing
 from .files import DamagedError, JournalError
 from .machine import Machine
 from .replica import Replica
@@ -13,6 +13,7 @@ from .settings import MAX_FRAME_BYTES, RaftKeys, ReplicaSettings
 __all__ = [
     "Applied",
     "BarrierDone",
+    "Counted",
     "DamagedError",
     "Healed",
     "JournalError",

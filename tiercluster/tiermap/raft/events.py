@@ -27,6 +27,24 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
+class Counted:
+    """What has been counted since the start of the process; told when it has changed."""
+
+    denied: int = 0  # connections with an unknown key
+    refused: int = 0  # messages that were none, or not for this member
+    digest_mismatches: int = 0  # states of other members that differ after the same entry
+    failed_frames: int = 0  # entries that raised, hence had no effect
+
+    def __add__(self, other: Counted) -> Counted:
+        return Counted(
+            self.denied + other.denied,
+            self.refused + other.refused,
+            self.digest_mismatches + other.digest_mismatches,
+            self.failed_frames + other.failed_frames,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class BarrierDone:
     """``ok``: what was committed before the barrier was asked for has been applied here."""
 
@@ -46,4 +64,4 @@ class Healed:
     """This member takes part again."""
 
 
-ReplicaEvent = Applied[S] | Standing | BarrierDone | Sick | Healed
+ReplicaEvent = Applied[S] | Standing | Counted | BarrierDone | Sick | Healed

@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 from pysyncobj.monotonic import monotonic
 
 from .digests import DigestError
-from .events import Applied, BarrierDone, Healed, ReplicaEvent, Sick, Standing
+from .events import Applied, BarrierDone, Counted, Healed, ReplicaEvent, Sick, Standing
 from .files import JournalError
 from .machine import Machine
 from .member import Member
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 S = TypeVar("S")
 
 NOBODY = Standing(None, False, False, 0)
+COUNTED_EACH_S = 1.0  # at most: who floods us must not flood our node
 
 
 @dataclass(slots=True)
@@ -63,6 +64,9 @@ class Replica(Generic[S]):
         self._barrier_count = 0
         self._published: S = machine.initial
         self._standing = NOBODY
+        self._counted_before = Counted()  # by members that had to be given up
+        self._counted: Counted | None = None  # as told
+        self._count_at = 0.0
         self._sick: str | None = None
         self._ticked_at = monotonic()
         self._thread = threading.Thread(
@@ -148,6 +152,8 @@ class Replica(Generic[S]):
                 member.tick(self._settings.tick_s)
                 self._ticked_at = monotonic()
         finally:
+            self._counted_before = self._count(member)
+            self._publish_counted(self._counted_before)
             self._wire = None
             member.close()
 
@@ -226,6 +232,9 @@ class Replica(Generic[S]):
         for key in applied:
             if barrier := self._barriers.pop(key, None):
                 self._deliver(BarrierDone(barrier.token, ok=True))
+        if monotonic() >= self._count_at:
+            self._count_at = monotonic() + COUNTED_EACH_S
+            self._publish_counted(self._count(member))
         consensus = member.consensus
         self._publish_standing(
             Standing(
@@ -248,6 +257,20 @@ class Replica(Generic[S]):
         if standing != self._standing:
             self._standing = standing
             self._deliver(standing)
+
+    def _count(self, member: Member[S]) -> Counted:
+        consensus, wire = member.consensus, self._wire
+        return self._counted_before + Counted(
+            wire.denied if wire is not None else 0,
+            member.links.refused,
+            consensus.digests.mismatches,
+            consensus.failed_frames,
+        )
+
+    def _publish_counted(self, counted: Counted) -> None:
+        if counted != self._counted:
+            self._counted = counted
+            self._deliver(counted)
 
     # --- sick and healed --------------------------------------------------------------------------
 

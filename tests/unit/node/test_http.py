@@ -1,0 +1,98 @@
+"""The HTTP port: what a scrape sees of a node."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+
+from tiercluster.node.coordinator import Coordinator
+from tiercluster.node.http import HttpServer
+from tiercluster.node.messages import PeerHeard, ServingChanged, ShardStats, TierStats
+from tiercluster.node.settings import NodeSettings
+from tiercluster.tiermap import MapState, NodeJoined, apply
+from tiercluster.tiermap.raft import Applied, Counted
+
+
+def joined(node: str) -> NodeJoined:
+    return NodeJoined(id=node, by=node, node=node, cluster="default", address=f"{node}:1",
+                      raft=f"{node}:2", expected="", incarnation=f"{node}#1")  # fmt: skip
+
+
+class Scraped:
+    """A coordinator and the port that shows its view."""
+
+    def __init__(self) -> None:
+        self.node = Coordinator(NodeSettings(), "t", lambda: "id", lambda: 0.5, 0.0)
+        self.state = apply(apply(MapState(), joined("n1")), joined("n2"))
+        self.tell(Applied(self.state))
+        self.server = HttpServer("127.0.0.1:0", self.node.view)
+        self.server.start()
+        self.count()
+
+    def tell(self, event: object) -> None:
+        self.node.handle(event, 0.0, 0.0)  # type: ignore[arg-type]
+
+    def count(self, breaker: str = "closed", **counters: int) -> None:
+        breakers = ("closed", "closed", breaker)
+        self.tell(ShardStats((TierStats(1, 2, 3, 4, 5),) * 3, tuple(counters.items()), breakers))
+
+    def get(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://{self.server.address}{path}", timeout=5) as page:
+                return page.status, page.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def metric(self, name: str) -> float | None:
+        found = {}
+        for line in self.get("/metrics")[1].splitlines():
+            if not line.startswith("#"):
+                series, _, value = line.rpartition(" ")
+                found[series] = float(value)
+        return found.get(f"tiercluster_{name}")
+
+    def event(self, kind: str) -> float | None:
+        return self.metric(f'node_events_total{{kind="{kind}"}}')
+
+
+@pytest.fixture
+def scraped() -> Iterator[Scraped]:
+    made = Scraped()
+    yield made
+    made.server.stop()
+
+
+def test_what_the_shard_and_the_control_worker_counted_is_shown(scraped: Scraped) -> None:
+    assert scraped.event("bad_replies") is None
+    scraped.count(bad_replies=3, entries=7)
+    assert (scraped.event("bad_replies"), scraped.event("entries")) == (3, 7)
+    version = scraped.state.map.version
+    scraped.tell(PeerHeard("n2", "n2#1", 0.0, version, "other", False))
+    assert scraped.event("digest_mismatches") == 1
+
+
+@pytest.mark.parametrize("name", ["denied", "refused", "digest_mismatches", "failed_frames"])
+def test_what_the_consensus_counted_is_shown_and_rises(scraped: Scraped, name: str) -> None:
+    assert scraped.event(f"raft_{name}") is None, "a follower has none to show"
+    scraped.tell(Counted())
+    assert scraped.event(f"raft_{name}") == 0
+    scraped.tell(Counted(**{name: 2}))
+    assert scraped.event(f"raft_{name}") == 2
+
+
+def test_the_state_of_a_breaker_is_shown(scraped: Scraped) -> None:
+    scraped.count("half_open")
+    assert scraped.metric('breaker{state="half_open",tier="cold"}') == 1
+    assert scraped.metric('breaker{state="closed",tier="cold"}') is None
+
+
+def test_ready_is_only_who_serves(scraped: Scraped) -> None:
+    assert scraped.get("/healthz") == (200, "alive\n")
+    assert scraped.get("/readyz") == (503, "starting\n")
+    scraped.tell(ServingChanged(True, "lease held", 1))
+    assert scraped.get("/readyz")[0] == 503, "it has not caught up yet"
+    assert scraped.get("/nothing")[0] == 404
