@@ -25,10 +25,10 @@ from tiercluster.tiermap import (
     TierState,
 )
 
-from .doors import not_found
+from .doors import not_found, open_admin
 from .exits import Code, Stop
 from .rendering import print_json
-from .session import AdminDoor
+from .session import AdminDoor, Session
 from .view import state_of
 
 WATCH_S = 1.0  # how long one question for a newer map may take
@@ -36,10 +36,11 @@ WATCH_S = 1.0  # how long one question for a newer map may take
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The tiers of one node that a command is about."""
+    """The tiers of one node that a command is about; ``is_node``: its user named the node."""
 
     node: str
     tiers: tuple[Tier, ...]
+    is_node: bool = False
 
     @property
     def refs(self) -> tuple[TierRef, ...]:
@@ -47,6 +48,10 @@ class Target:
 
     def __str__(self) -> str:
         return f"{self.node}/*" if len(self.tiers) > 1 else str(self.refs[0])
+
+
+def whole_node(node: str) -> Target:
+    return Target(node, TIERS, is_node=True)
 
 
 def parse_target(text: str) -> Target:
@@ -69,7 +74,9 @@ def find_member(tier_map: TierMap, node: str) -> Member:
 
 
 def find_target(tier_map: TierMap, target: Target) -> Member:
-    """The member whose tiers are meant; exit 4 names the tiers there are."""
+    """The member whose tiers are meant; exit 4 names the tiers (the nodes) there are."""
+    if target.is_node:
+        return find_member(tier_map, target.node)
     member = tier_map.member(target.node)
     if member is None:
         raise not_found("tier", str(target), (str(ref) for ref, _ in tier_map.refs()))
@@ -87,14 +94,6 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user often has no name
         return "somebody"
-
-
-def drain(target: Target, force: bool) -> Command:
-    return Drain(node=target.node, tiers=target.tiers, force=force, **envelope())  # type: ignore[arg-type]
-
-
-def restore(target: Target) -> Command:
-    return Restore(node=target.node, tiers=target.tiers, **envelope())  # type: ignore[arg-type]
 
 
 def propose(admin: AdminDoor, command: Command, what: str) -> Decided:
@@ -159,24 +158,38 @@ def _lines(rows: Iterable[dict[str, str]], already: bool, version: int) -> list[
     return [f"{row['ref']} is {word}{row['state']} (map version {version})" for row in rows]
 
 
-def carry_out(
-    admin: AdminDoor,
+def drain(
+    session: Session, target: Target, *, force: bool, wait_s: float | None, as_json: bool
+) -> None:
+    """`tier drain` and `node drain`."""
+    command = Drain(node=target.node, tiers=target.tiers, force=force, **envelope())  # type: ignore[arg-type]
+    _carry_out(session, target, command, TierState.DRAINED, wait_s, as_json)
+
+
+def restore(session: Session, target: Target, *, wait_s: float | None, as_json: bool) -> None:
+    """`tier restore` and `node restore`."""
+    command = Restore(node=target.node, tiers=target.tiers, **envelope())  # type: ignore[arg-type]
+    _carry_out(session, target, command, TierState.UP, wait_s, as_json)
+
+
+def _carry_out(
+    session: Session,
     target: Target,
     command: Command,
     wanted: TierState,
-    *,
     wait_s: float | None,
     as_json: bool,
 ) -> None:
     """Propose, wait if asked to (``wait_s``), and say the state."""
-    find_target(admin.hello(), target)
-    decided = propose(admin, command, str(target))
-    tier_map = (
-        wait_for(admin, target, wanted, wait_s)
-        if wait_s is not None
-        else map_at(admin, decided.version)
-    )
-    tell(tier_map, target, decided, as_json)
+    with open_admin(session) as admin:
+        find_target(admin.hello(), target)
+        decided = propose(admin, command, str(target))
+        tier_map = (
+            wait_for(admin, target, wanted, wait_s)
+            if wait_s is not None
+            else map_at(admin, decided.version)
+        )
+        tell(tier_map, target, decided, as_json)
 
 
 def map_at(admin: AdminDoor, version: int) -> TierMap:

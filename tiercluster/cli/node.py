@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import click
 
-from tiercluster.tiermap import TIERS, RemoveNode, TierState
+from tiercluster.tiermap import RemoveNode
 
 from . import change
-from .change import Target
 from .doors import look, open_admin
 from .options import json_flag, reach_cluster, wait_flags
 from .rendering import print_json, print_table
@@ -68,17 +67,9 @@ def drain(
     Example:
       tiercluster node drain n2 --wait
     """
-    target = Target(id_, TIERS)
-    with open_admin(session_of(ctx)) as admin:
-        change.find_member(admin.hello(), id_)
-        change.carry_out(
-            admin,
-            target,
-            change.drain(target, force),
-            TierState.DRAINED,
-            wait_s=timeout if wait else None,
-            as_json=as_json,
-        )
+    wait_s = timeout if wait else None
+    target = change.whole_node(id_)
+    change.drain(session_of(ctx), target, force=force, wait_s=wait_s, as_json=as_json)
 
 
 @node.command()
@@ -94,17 +85,8 @@ def restore(ctx: click.Context, id_: str, wait: bool, timeout: float, as_json: b
     Example:
       tiercluster node restore n2 --wait --timeout 30
     """
-    target = Target(id_, TIERS)
-    with open_admin(session_of(ctx)) as admin:
-        change.find_member(admin.hello(), id_)
-        change.carry_out(
-            admin,
-            target,
-            change.restore(target),
-            TierState.UP,
-            wait_s=timeout if wait else None,
-            as_json=as_json,
-        )
+    wait_s = timeout if wait else None
+    change.restore(session_of(ctx), change.whole_node(id_), wait_s=wait_s, as_json=as_json)
 
 
 @node.command()

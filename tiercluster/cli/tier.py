@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from tiercluster.tiermap import Event, Member, TierMap, TierRef, TierState, event_to_json
+from tiercluster.tiermap import Event, Member, TierMap, TierRef, event_to_json
 
 from . import change
 from .change import Target, parse_target
@@ -86,16 +86,9 @@ def drain(
     Example:
       tiercluster tier drain n2/cold --wait --timeout 120
     """
+    wait_s = timeout if wait else None
     target = parse_target(ref)
-    with open_admin(session_of(ctx)) as admin:
-        change.carry_out(
-            admin,
-            target,
-            change.drain(target, force),
-            TierState.DRAINED,
-            wait_s=timeout if wait else None,
-            as_json=as_json,
-        )
+    change.drain(session_of(ctx), target, force=force, wait_s=wait_s, as_json=as_json)
 
 
 @tier.command()
@@ -113,16 +106,8 @@ def restore(ctx: click.Context, ref: str, wait: bool, timeout: float, as_json: b
     Example:
       tiercluster tier restore n2/cold --wait
     """
-    target = parse_target(ref)
-    with open_admin(session_of(ctx)) as admin:
-        change.carry_out(
-            admin,
-            target,
-            change.restore(target),
-            TierState.UP,
-            wait_s=timeout if wait else None,
-            as_json=as_json,
-        )
+    wait_s = timeout if wait else None
+    change.restore(session_of(ctx), parse_target(ref), wait_s=wait_s, as_json=as_json)
 
 
 @tier.command()
