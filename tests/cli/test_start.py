@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 
 from tiercluster.cli import start
 from tiercluster.node.settings import NodeSettings
+from tiercluster.tiermap.raft import lock_directory
 
 from .conftest import Run
 
@@ -78,3 +81,30 @@ def test_a_port_in_use_is_said_before_anything_is_started(run: Run, tmp_path: Pa
         ran = run("start", "--listen", where, "--raft", "127.0.0.1:1", "--data", str(tmp_path))
     assert ran.code == 1
     assert ran.err == f"error: --listen {where}: address already in use; is another node running?\n"
+
+
+def test_a_second_node_on_the_same_data_is_refused(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start, "port_problem", lambda _: "")
+    held = lock_directory(tmp_path)
+    try:
+        ran = run("start", "--data", str(tmp_path))
+    finally:
+        os.close(held)
+    assert (ran.code, ran.out) == (1, "")
+    assert "another node runs on" in ran.err
+
+
+def test_data_that_cannot_be_is_no_other_node(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(start, "port_problem", lambda _: "")
+    monkeypatch.setattr("fcntl.flock", flock)
+    ran = run("start", "--data", str(tmp_path))
+    assert ran.code == 1
+    assert "cannot use --data" in ran.err
+    assert "No locks available" in ran.err

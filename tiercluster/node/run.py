@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import logging
 import os
@@ -24,7 +23,14 @@ from tiercluster.tiermap import (
     decode_state,
     encode_state,
 )
-from tiercluster.tiermap.raft import Machine, RaftKeys, Replica, ReplicaEvent, ReplicaSettings
+from tiercluster.tiermap.raft import (
+    Machine,
+    RaftKeys,
+    Replica,
+    ReplicaEvent,
+    ReplicaSettings,
+    lock_directory,
+)
 
 from .cold_worker import INBOX_LIMIT, ColdWorker
 from .consensus import Consensus
@@ -71,17 +77,12 @@ def machine() -> Machine[MapState]:
 
 def _lock(data: Path) -> int:
     try:
-        data.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StartError(f"cannot use --data {data}: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
+        return lock_directory(data)
+    except BlockingIOError as error:
         text = f"another node runs on --data {data}: give this one a directory of its own"
         raise StartError(text) from error
-    return descriptor
+    except OSError as error:
+        raise StartError(f"cannot use --data {data}: {error.strerror or error}") from error
 
 
 def _raft_keys(settings: NodeSettings, keys: NodeKeys | None) -> RaftKeys | None:

@@ -6,6 +6,7 @@ library are closed and how in docs/decisions/0003-raft-hardening.md.
 
 from .events import Applied, BarrierDone, Counted, Healed, ReplicaEvent, Sick, Standing
 from .files import DamagedError, JournalError
+from .lock import lock_directory
 from .machine import Machine
 from .replica import Replica
 from .settings import MAX_FRAME_BYTES, RaftKeys, ReplicaSettings
@@ -25,4 +26,5 @@ __all__ = [
     "ReplicaSettings",
     "Sick",
     "Standing",
+    "lock_directory",
 ]

@@ -7,13 +7,13 @@ that was wiped has no marker: its owner has forgotten what it promised, and may 
 
 from __future__ import annotations
 
-import fcntl
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import cbor
 from .files import REJOIN, DamagedError, JournalError, read_file, replace_durably, seal, unseal
+from .lock import lock_directory
 
 MAGIC = b"tcM1"
 MAX_BYTES = 4096
@@ -88,13 +88,8 @@ def _decode(path: Path) -> Marker | None:
 
 def _lock(path: Path) -> int:
     try:
-        path.mkdir(parents=True, exist_ok=True)
-        fd = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return lock_directory(path)
+    except BlockingIOError as error:
+        raise JournalError(f"{path} is in use by another process") from error
     except OSError as error:
         raise JournalError(f"cannot use {path}: {error.strerror or error}") from error
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(fd)
-        raise JournalError(f"{path} is in use by another process") from error
-    return fd
