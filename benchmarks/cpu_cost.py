@@ -15,8 +15,6 @@ import cProfile
 import os
 import pstats
 import random
-import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,59 +22,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from servers import READY_S, free_port, server
+
 from tiercluster import Client
 
 KEYS = 2000
 BULK = 100
 VALUE_BYTES = 1024
-READY_S = 30.0
-STOP_S = 5.0
 IDLE_S = 0.5
-LOWEST_PORT, HIGHEST_PORT = 15_000, 32_000  # below the ephemeral range
 
 Call = Callable[[int], object]
-
-
-def free_port() -> int:
-    for port in random.sample(range(LOWEST_PORT, HIGHEST_PORT), 1000):
-        with socket.socket() as s:
-            try:
-                s.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise RuntimeError("no free port")
 
 
 @contextmanager
 def node(directory: Path) -> Iterator[tuple[str, int]]:
     """The address and the pid of a node of its own."""
-    address, raft = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    port, raft = free_port(), free_port()
+    address = f"127.0.0.1:{port}"
     command = [sys.executable, "-m", "tiercluster", "start", "--data", str(directory)]
-    command += ["--listen", address, "--raft", raft]
-    quiet = subprocess.DEVNULL
-    process = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet)
-    try:
-        wait_for(address, process)
-        yield address, process.pid
-    finally:
-        process.terminate()
-        try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def wait_for(address: str, process: subprocess.Popen[bytes]) -> None:
-    host, _, port = address.partition(":")
-    until = time.monotonic() + READY_S
-    while time.monotonic() < until and process.poll() is None:
-        with socket.socket() as s:
-            if s.connect_ex((host, int(port))) == 0:
-                return
-        time.sleep(0.05)
-    raise SystemExit("the node did not start")
+    command += ["--listen", address, "--raft", f"127.0.0.1:{raft}"]
+    with server(command, port) as pid:
+        yield address, pid
 
 
 def cpu_clock(pid: int) -> int:

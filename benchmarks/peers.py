@@ -20,24 +20,21 @@ import json
 import os
 import random
 import shutil
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from servers import READY_S, free_port, server
+
 KEYS = 2000
 BULK = 100
 VALUE_BYTES = 1024
-READY_S = 30.0
-STOP_S = 5.0
-LOWEST_PORT, HIGHEST_PORT = 15_000, 32_000  # below the ephemeral range
 VERBS = ("get", "set", "get 100", "set 100")
 OURS, REDIS, MEMCACHED = "tiercluster", "redis-py", "pymemcache"
 PROGRAMS = {REDIS: "redis-server", MEMCACHED: "memcached"}
@@ -67,46 +64,6 @@ class Figure:
 
 
 # --- servers ------------------------------------------------------------------------------------
-
-
-def free_port() -> int:
-    for port in random.sample(range(LOWEST_PORT, HIGHEST_PORT), 1000):
-        with socket.socket() as s:
-            try:
-                s.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise RuntimeError("no free port")
-
-
-@contextmanager
-def server(command: list[str], port: int, cpu: int | None) -> Iterator[int]:
-    """The port, once it accepts; the process is ended by its pid."""
-    pinned = ["taskset", "-c", str(cpu), *command] if cpu is not None else command
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(pinned, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        try:
-            _wait_for(port, process, log)
-            yield port
-        finally:
-            process.terminate()
-            try:
-                process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _wait_for(port: int, process: subprocess.Popen[bytes], log: Any) -> None:
-    until = time.monotonic() + READY_S
-    while time.monotonic() < until and process.poll() is None:
-        with socket.socket() as s:
-            if s.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    log.seek(0)
-    raise SystemExit(f"a server did not start:\n{log.read().decode(errors='replace')}")
 
 
 def redis_subject(stack: ExitStack, directory: Path, cpu: int | None, count: int) -> Subject:

@@ -14,7 +14,6 @@ import argparse
 import json
 import queue
 import random
-import socket
 import statistics
 import subprocess
 import sys
@@ -22,6 +21,8 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+
+from servers import free_port
 
 from tiercluster.tiermap.raft import (
     Applied,
@@ -44,17 +45,6 @@ COUNTER: Machine[tuple[int, str]] = Machine(
     digest=lambda state: state[1],
     version=lambda state: state[0],
 )
-
-
-def free_port() -> int:
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 def say(**news: object) -> None:
