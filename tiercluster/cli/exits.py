@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from enum import IntEnum
 
 import click
@@ -60,6 +62,12 @@ def advice_on(error: Exception) -> str:
     if isinstance(error, errors.Unauthorized):
         return "; give the operator's keys with --keys DIR"
     return ""
+
+
+def drop_output() -> None:
+    """Nobody reads stdout any more: what is still buffered goes nowhere, or Python would complain
+    at its exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def one_line(text: str) -> str:

@@ -17,7 +17,7 @@ import click
 
 from tiercluster import __version__
 
-from .exits import INTERRUPTED, Code, Stop, advice_on, code_of, one_line
+from .exits import INTERRUPTED, Code, Stop, advice_on, code_of, drop_output, one_line
 from .lazy import LazyGroup, Place
 from .session import Session
 
@@ -111,10 +111,21 @@ def _say(text: str, code: int) -> int:
     return code
 
 
+def _open_standard_streams() -> None:
+    """What we were started without (`>&-`, some supervisors) leads nowhere: else the next file or
+    socket that is opened would be taken for it."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
+
+
 def _reader_left() -> int:
-    """`tiercluster events | head` is no failure. What is still buffered goes nowhere, or Python
-    would complain at its exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """`tiercluster events | head` is no failure."""
+    drop_output()
     return Code.DONE
 
 
@@ -156,4 +167,5 @@ def cli(ctx: click.Context, cluster: str | None, keys: Path | None) -> None:
 
 def main() -> None:
     """The entry point."""
+    _open_standard_streams()
     cli(prog_name="tiercluster")

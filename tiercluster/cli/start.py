@@ -17,7 +17,7 @@ from tiercluster.node.settings import NodeSettings
 from . import address
 from .config import exposed
 from .configuration import load_or_stop
-from .exits import Code, Stop
+from .exits import Code, Stop, drop_output
 from .ports import port_problem
 from .session import session_of
 
@@ -102,8 +102,11 @@ def start(ctx: click.Context, /, file: Path | None, until_eof: bool, **params: A
 
 
 def _say_ready(settings: NodeSettings) -> None:
-    click.echo(ready_line(settings))
-    sys.stdout.flush()
+    try:
+        click.echo(ready_line(settings))
+        sys.stdout.flush()
+    except OSError:  # that nobody reads it is no reason not to serve
+        drop_output()
 
 
 def ready_line(settings: NodeSettings) -> str:

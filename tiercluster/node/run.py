@@ -189,8 +189,8 @@ def run_node(settings: NodeSettings, announce: Callable[[str], None]) -> int:
     _log_to_stderr()
     node = Node(settings, lambda: announce(settings.id))
     _stop_on_signals(node)
+    node.start()  # a StartError comes before there is anything to close
     try:
-        node.start()
         node.ended.wait()
     finally:
         node.close()
