@@ -150,3 +150,20 @@ def test_bench_that_is_never_answered_is_1(
     ran = run("bench", "--requests", "2")
     assert ran.code == 1
     assert "last error: Unavailable" in ran.err
+
+
+def damaged(file: Path, kept: int, more: bytes) -> Path:
+    """A gzip of many keys, of which only the beginning is as it was."""
+    packed = gzip.compress(b"".join(b"key-%d\n" % (i * 7919) for i in range(20_000)))
+    file.write_bytes(packed[:kept] + more)
+    return file
+
+
+@pytest.mark.parametrize("more", [b"", b"\xff" * 4000], ids=["cut off", "spoiled"])
+@pytest.mark.parametrize(("kept", "code"), [(12, 2), (30_000, 1)], ids=["at once", "later"])
+def test_a_damaged_trace_is_said_to_be_one(
+    run: Run, tmp_path: Path, kept: int, more: bytes, code: int
+) -> None:
+    ran = run("bench", "--trace", str(damaged(tmp_path / "trace.gz", kept, more)))
+    assert ran.code == code
+    assert "trace.gz is damaged" in ran.err

@@ -181,3 +181,25 @@ def test_debug_shows_the_traceback_of_a_bug(
     ran = run("get", "key")
     assert "Traceback" in ran.err
     assert ran.code == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("set", "k", "v", "--ttl", "nan"),
+        ("get", "k", "--timeout", "nan"),
+        ("tier", "drain", "n2/cold", "--wait", "--timeout", "nan"),
+        ("fault", "inject", "n2/cold", "--kind", "slow", "--ms", "nan"),
+        ("fault", "inject", "n2/cold", "--kind", "slow", "--rate", "nan"),
+        ("top", "--count", "2", "--interval", "nan"),
+        ("top", "--count", "2", "--interval", "inf"),
+        ("bench", "--seconds", "nan"),
+        ("bench", "--requests", "1", "--ttl", "nan"),
+        ("bench", "--requests", "1", "--writes", "nan"),
+    ],
+)
+def test_what_is_no_number_is_wrong_usage(run: Run, command: tuple[str, ...]) -> None:
+    ran = run(*command)
+    assert (ran.code, ran.out) == (2, "")
+    assert command[-2] in ran.err
+    assert ran.err.count("\n") == 1

@@ -20,7 +20,7 @@ from .clients import open_client
 from .exits import Code, Stop
 from .latencies import Latencies
 from .load import Tally, Work, play
-from .options import json_flag, reach_cluster
+from .options import Number, json_flag, reach_cluster
 from .rendering import print_json, print_table
 from .session import ClientDoor, session_of
 from .units import read_size
@@ -68,7 +68,7 @@ def _first(source: Iterator[list[str]], count: int) -> Iterator[list[str]]:
 @click.command()
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     metavar="S",
     help="How long. [default: 10, or to the end of the trace]",
 )
@@ -85,15 +85,15 @@ def _first(source: Iterator[list[str]], count: int) -> Iterator[list[str]]:
               help="Play these keys: one a line, gzip accepted.")  # fmt: skip
 @click.option("--keys-count", type=click.IntRange(min=1, max=10_000_000), default=10_000,
               show_default=True, metavar="N", help="Without a trace: how many keys.")  # fmt: skip
-@click.option("--skew", type=click.FloatRange(0, 5), default=0.99, show_default=True,
+@click.option("--skew", type=Number(0, 5), default=0.99, show_default=True,
               help="Without a trace: Zipf's exponent; 0 is uniform.")  # fmt: skip
 @click.option("--value-size", default="1KiB", show_default=True, callback=read_size,
               metavar="SIZE", help="Of each value; made from its key.")  # fmt: skip
-@click.option("--ttl", type=click.FloatRange(min=0, min_open=True), metavar="S",
+@click.option("--ttl", type=Number(min=0, min_open=True), metavar="S",
               help="Of each value. [default: never expires]")  # fmt: skip
-@click.option("--writes", type=click.FloatRange(0, 1), default=0.0, show_default=True,
+@click.option("--writes", type=Number(0, 1), default=0.0, show_default=True,
               metavar="P", help="Share of requests that write without reading first.")  # fmt: skip
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=1.0,
+@click.option("--timeout", type=Number(min=0, min_open=True), default=1.0,
               show_default=True, metavar="S", help="Deadline of one request.")  # fmt: skip
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the random draws.")
 @click.option("--namespace", metavar="NAME",
@@ -149,7 +149,7 @@ def _plan(params: dict[str, Any]) -> Plan:
     if trace is not None:
         try:
             next(trace_keys(trace), None)
-        except (OSError, EOFError) as error:
+        except OSError as error:
             raise Stop(Code.USAGE, f"cannot read the trace {trace}: {error}") from error
     if params["seconds"] is None and params["requests"] is None and trace is None:
         params["seconds"] = 10.0

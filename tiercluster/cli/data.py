@@ -104,6 +104,8 @@ def set_(
       tiercluster set greeting hello --ttl 60
       tiercluster set picture - < picture.png
     """
+    if ttl is not None and math.isnan(ttl):
+        raise click.BadParameter("it is no number of seconds.", param_hint="--ttl")
     stored: str | bytes = _from_stdin() if value == "-" else value
     with open_client(session_of(ctx), namespace, timeout) as client:
         if not client.set(key, stored, ttl=ttl):

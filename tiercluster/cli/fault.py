@@ -7,7 +7,7 @@ import click
 from . import change
 from .change import Target, parse_target
 from .doors import open_admin
-from .options import json_flag, reach_cluster
+from .options import Number, json_flag, reach_cluster
 from .rendering import print_json
 from .session import AdminDoor, session_of
 
@@ -33,7 +33,7 @@ def fault() -> None:
 @click.option("--kind", type=click.Choice(KINDS), required=True, help="What goes wrong.")
 @click.option(
     "--ms",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     default=DEFAULT_MS,
     show_default=True,
     metavar="N",
@@ -41,7 +41,7 @@ def fault() -> None:
 )
 @click.option(
     "--rate",
-    type=click.FloatRange(min=0, max=1, min_open=True),
+    type=Number(min=0, max=1, min_open=True),
     default=1.0,
     show_default=True,
     metavar="P",

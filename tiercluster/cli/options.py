@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +15,19 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 META = {"cluster": CLUSTER_META, "keys": KEYS_META}
 DEFAULT_WAIT_S = 60.0
+
+
+class Number(click.FloatRange):
+    """A number within a range, in which NaN is not."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail(f"{value!r} is no number.", param, ctx)
+        return number
+
 
 json_flag = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
@@ -47,7 +61,7 @@ def wait_flags(function: F) -> F:
     """--wait and --timeout."""
     function = click.option(
         "--timeout",
-        type=click.FloatRange(min=0),
+        type=Number(min=0),
         default=DEFAULT_WAIT_S,
         show_default=True,
         metavar="S",
@@ -66,7 +80,7 @@ namespace_flag = click.option(
 
 deadline_flag = click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(min=0, min_open=True),
     default=5.0,
     show_default=True,
     metavar="S",

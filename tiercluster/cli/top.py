@@ -14,15 +14,17 @@ from rich.text import Text
 from tiercluster.cluster.errors import DeadlineExceeded, Unavailable
 
 from .doors import ask_all, open_admin, up_members
-from .options import json_flag, reach_cluster
+from .options import Number, json_flag, reach_cluster
 from .rendering import console, print_json, table
 from .session import AdminDoor, session_of
 from .status import TIER_COLUMNS, headline, notes, tier_rows
 from .view import View, cluster_document
 
+MAX_INTERVAL_S = 86_400
+
 
 @click.command()
-@click.option("--interval", type=click.FloatRange(min=0.1), default=1.0, show_default=True,
+@click.option("--interval", type=Number(0.1, MAX_INTERVAL_S), default=1.0, show_default=True,
               metavar="S", help="Seconds between two looks.")  # fmt: skip
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="Stop after N looks.")
 @reach_cluster

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import itertools
 import random
+import zlib
 from bisect import bisect
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -27,10 +28,13 @@ def trace_keys(file: Path) -> Iterator[str]:
     with file.open("rb") as raw:
         is_gzip = raw.read(2) == GZIP_MAGIC
     with gzip.open(file, "rb") if is_gzip else file.open("rb") as lines:
-        for line in lines:
-            key = line.strip().decode(errors="surrogateescape")
-            if key:
-                yield key
+        try:
+            for line in lines:
+                key = line.strip().decode(errors="surrogateescape")
+                if key:
+                    yield key
+        except (EOFError, zlib.error) as error:
+            raise OSError(f"{file} is damaged: {error}") from error
 
 
 def zipf_keys(count: int, skew: float, seed: int) -> Iterator[str]:
