@@ -72,6 +72,14 @@ def _spelled(value: Any) -> str:
         ('[hot]\nsize = "64 parsecs"', "hot.size (FILE): '64 parsecs' is no size"),
         ('[hot]\nsize = "1KiB"', "hot: a tier's size must be at least 1MiB"),
         ('listen = "nowhere"', "listen (FILE): 'nowhere' is no address: write HOST:PORT"),
+        ('listen = ""', "listen (FILE): '' is no address: write HOST:PORT"),
+        ('raft = ""', "raft: an address is needed: HOST:PORT"),
+        ("[recovery]\nsuccesses = 0", "recovery: successes must be at least 1"),
+        ("[recovery]\nhold_down_s = 0", "recovery: hold_down_s and latch_window_s must be"),
+        ("[recovery]\nlatch_window_s = 0", "recovery: hold_down_s and latch_window_s must be"),
+        ("[cold]\ndeadline_s = 0", "cold: window_s and deadline_s must be above 0"),
+        ("[hot]\nwindow_s = 0", "hot: window_s and deadline_s must be above 0"),
+        ("[detector]\nstall_s = 0", "detector: heartbeat_s and stall_s must be above 0"),
         ("id = 3", "id (FILE): a text is needed, not 3"),
         ('weight = "heavy"', "weight (FILE): 'heavy' is no number"),
         ("weight = -1", "weight (FILE): -1 is out of range"),
@@ -90,6 +98,11 @@ def test_what_cannot_be_is_said_with_its_name(tmp_path: Path, text: str, expecte
     with pytest.raises(ConfigError) as caught:
         load(file, {})
     assert expected.replace("FILE", str(file)) in str(caught.value)
+
+
+def test_a_follower_needs_no_raft_address() -> None:
+    environ = {"TIERCLUSTER_RAFT": "", "TIERCLUSTER_JOIN": "127.0.0.1:7701"}
+    assert load(None, environ).settings.raft == ""
 
 
 def test_all_wrong_names_are_told_at_once(tmp_path: Path) -> None:

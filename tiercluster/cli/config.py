@@ -20,6 +20,7 @@ from tiercluster.node.settings import NodeSettings
 from . import address
 from .readers import (
     read_address,
+    read_address_or_none,
     read_count,
     read_flag,
     read_number,
@@ -101,9 +102,9 @@ _READERS: dict[Any, Callable[[Any], Any]] = {
 }
 _READ_BY_NAME: dict[str, Callable[[Any], Any]] = {
     "listen": read_address,
-    "raft": read_address,
-    "http": read_address,
-    "join": read_address,
+    "raft": read_address_or_none,
+    "http": read_address_or_none,
+    "join": read_address_or_none,
     "peers": read_peers,
 }
 
@@ -266,6 +267,8 @@ def _conflicts(settings: NodeSettings) -> Iterable[str]:
         if where and where in used:
             yield f"{name} and {used[where]} are both {where}"
         used[where] = name
+    if not settings.raft and not settings.join:
+        yield "raft: an address is needed: HOST:PORT"
     ids = [node for node, _ in settings.peers]
     if settings.id in ids:
         yield f"peers name every other voter, and {settings.id} is this node itself"

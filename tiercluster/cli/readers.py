@@ -55,9 +55,13 @@ def read_path(value: Any) -> Path:
 
 def read_address(value: Any) -> str:
     text = read_text(value)
-    if text:
-        address.split(text)
+    address.split(text)
     return text
+
+
+def read_address_or_none(value: Any) -> str:
+    """Empty for none."""
+    return read_address(value) if value != "" else ""
 
 
 def read_peers(value: Any) -> tuple[tuple[str, str], ...]:

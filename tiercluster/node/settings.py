@@ -24,6 +24,8 @@ class TierSettings:
             raise ValueError("a tier's size must be at least 1MiB")
         if self.trip_failures < 1 or not 0 < self.trip_rate <= 1:
             raise ValueError("trip_failures must be at least 1, trip_rate above 0 and at most 1")
+        if self.window_s <= 0 or self.deadline_s <= 0:
+            raise ValueError("window_s and deadline_s must be above 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,12 @@ class RecoverySettings:
     latch_window_s: float = 3600.0
     attempt_timeout_s: float = 2.0  # for a proposal to be committed
 
+    def __post_init__(self) -> None:
+        if self.successes < 1:
+            raise ValueError("successes must be at least 1: nothing comes back without a probe")
+        if self.hold_down_s <= 0 or self.latch_window_s <= 0:
+            raise ValueError("hold_down_s and latch_window_s must be above 0")
+
 
 @dataclass(frozen=True, slots=True)
 class DetectorSettings:
@@ -52,6 +60,8 @@ class DetectorSettings:
     stall_s: float = 0.3  # a tick later than this: we were stopped, not they
 
     def __post_init__(self) -> None:
+        if self.heartbeat_s <= 0 or self.stall_s <= 0:
+            raise ValueError("heartbeat_s and stall_s must be above 0")
         if not self.heartbeat_s * 2 <= self.lease_s < self.down_after_s:
             raise ValueError("needs 2 * heartbeat_s <= lease_s < down_after_s")
 
