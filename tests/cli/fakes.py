@@ -84,6 +84,7 @@ class FakeCluster:
     faults: list[tuple[Any, ...]] = field(default_factory=list)
     allows_faults: bool = True
     probe_answer: dict[str, Any] = field(default_factory=lambda: {"ok": True, "took_ms": 2.0})
+    lagging: list[TierMap] = field(default_factory=list)  # what members tell first
     on_watch: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
@@ -124,7 +125,8 @@ class FakeAdmin:
 
     def hello(self) -> TierMap:
         self._check()
-        return self._cluster.map
+        lagging = self._cluster.lagging
+        return lagging.pop(0) if lagging else self._cluster.map
 
     def propose(self, command: Command) -> Decided:
         self._check()

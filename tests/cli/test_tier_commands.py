@@ -143,6 +143,18 @@ def test_restore_waits_for_up_through_probes(run: Run, cluster: FakeCluster) -> 
     assert run("tier", "restore", "n2/cold").out.startswith("n2/cold is already UP")
 
 
+def test_wait_is_not_over_by_the_map_of_a_member_that_lags_behind(
+    run: Run, cluster: FakeCluster
+) -> None:
+    before = cluster.map
+    cluster.apply(failed("n2/cold"))
+    cluster.lagging = [before, before]
+    cluster.later = [recovered("n2/cold", 1)]
+    ran = run("tier", "restore", "n2/cold", "--wait", "--json")
+    assert ran.code == 0
+    assert ran.json["version"] == cluster.map.version > before.version + 1
+
+
 def test_a_star_means_all_tiers_of_the_node(run: Run) -> None:
     tiers = run("tier", "drain", "n2/*", "--json").json["tiers"]
     assert [tier["ref"] for tier in tiers] == ["n2/hot", "n2/warm", "n2/cold"]

@@ -114,13 +114,15 @@ def wait_for(
     admin: AdminDoor,
     target: Target,
     wanted: TierState,
+    version: int,
     timeout_s: float,
     clock: Callable[[], float] = time.monotonic,
 ) -> TierMap:
-    """The first map in which all these tiers are ``wanted``; exit 5 says how far they came."""
+    """The first map in which all these tiers are ``wanted``; exit 5 says how far they came. One
+    older than ``version``, of a member that lags behind, shows what was before the decision."""
     deadline = clock() + timeout_s
     tier_map = admin.hello()
-    while not all(state is wanted for state in states(tier_map, target)):
+    while tier_map.version < version or not _are_all(tier_map, target, wanted):
         left = deadline - clock()
         if left <= 0:
             raise Stop(
@@ -129,6 +131,10 @@ def wait_for(
             )
         tier_map = admin.watch(tier_map.version, min(left, WATCH_S))
     return tier_map
+
+
+def _are_all(tier_map: TierMap, target: Target, wanted: TierState) -> bool:
+    return all(state is wanted for state in states(tier_map, target))
 
 
 def states(tier_map: TierMap, target: Target) -> list[TierState]:
@@ -185,7 +191,7 @@ def _carry_out(
         find_target(admin.hello(), target)
         decided = propose(admin, command, str(target))
         tier_map = (
-            wait_for(admin, target, wanted, wait_s)
+            wait_for(admin, target, wanted, decided.version, wait_s)
             if wait_s is not None
             else map_at(admin, decided.version)
         )
