@@ -143,6 +143,17 @@ def test_a_port_that_something_else_uses_is_found(run: Run, config: Path, tmp_pa
     assert taken in lines["port listen"]["text"]
 
 
+def test_a_data_directory_that_cannot_even_be_looked_at_is_a_finding(
+    run: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "node.toml"
+    file.write_text(f'data = "{tmp_path}/{"d" * 300}"\n')
+    lines = {line["check"]: line for line in run("doctor", "--config", str(file), "--json").json}
+    assert lines["data"]["level"] == "fail"
+    assert "too long" in lines["data"]["text"]
+    assert "map digest" in lines, "it ended there"
+
+
 def test_a_wrong_setting_is_a_finding(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "bad.toml"
     file.write_text("lisen = 1")

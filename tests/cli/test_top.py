@@ -8,7 +8,7 @@ from tiercluster.cli import top
 from tiercluster.cli.view import View
 
 from .conftest import Run
-from .fakes import FakeCluster, failed
+from .fakes import UNREACHABLE, FakeCluster, failed
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +28,23 @@ def test_top_json_is_a_status_document_a_line(run: Run) -> None:
     lines = run("top", "--count", "3", "--json").lines
     assert len(lines) == 3
     assert set(lines[0]) == {"cluster", "version", "leader", "quorum", "nodes"}
+
+
+def test_the_stream_goes_on_after_a_moment_in_which_nobody_answers(
+    run: Run, cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    troubles = iter([UNREACHABLE, None])
+
+    def sleep(seconds: float) -> None:
+        cluster.trouble = next(troubles)
+
+    monkeypatch.setattr("tiercluster.cli.top.time.sleep", sleep)
+    ran = run("top", "--count", "3", "--json")
+    assert ran.code == 0
+    assert len(ran.lines) == 2
+    assert ran.err.startswith("no member answers: ")
+    cluster.trouble = UNREACHABLE
+    assert run("top", "--count", "3", "--json").code == 3
 
 
 def test_lookups_a_second_are_measured_between_two_looks(cluster: FakeCluster) -> None:

@@ -81,10 +81,11 @@ def machine(settings: NodeSettings, admin: AdminDoor) -> Iterator[Finding]:
 
 
 def _data(directory: Path) -> Finding:
-    existing = next((p for p in (directory, *directory.absolute().parents) if p.exists()), None)
-    if existing is None or not existing.is_dir():
-        return Finding(FAIL, "data", f"{existing or directory} is no directory", "give --data DIR")
+    existing = directory
     try:
+        existing = next(p for p in (directory, *directory.absolute().parents) if p.exists())
+        if not existing.is_dir():
+            return Finding(FAIL, "data", f"{existing} is no directory", "give --data DIR")
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:

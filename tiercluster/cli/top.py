@@ -54,14 +54,20 @@ def _look(admin: AdminDoor) -> View:
 
 
 def _stream(admin: AdminDoor, interval: float, count: int | None) -> None:
-    looks = 0
-    while True:
-        print_json(cluster_document(_look(admin)), one_line=True)
-        sys.stdout.flush()
-        looks += 1
-        if looks == count:
-            return
+    _print(_look(admin))  # nobody reachable is said at once
+    looks = 1
+    while looks != count:
         time.sleep(interval)
+        looks += 1
+        try:
+            _print(_look(admin))
+        except (Unavailable, DeadlineExceeded) as error:
+            click.echo(f"no member answers: {error}", err=True)
+
+
+def _print(view: View) -> None:
+    print_json(cluster_document(view), one_line=True)
+    sys.stdout.flush()
 
 
 def _live(admin: AdminDoor, interval: float, count: int | None) -> None:

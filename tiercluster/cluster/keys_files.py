@@ -62,6 +62,7 @@ def _read(path: Path) -> tuple[bytes, bytes | None]:
     try:
         return zmq.auth.load_certificate(str(path))
     except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}; run tiercluster keygen") from None
+        why = error.strerror or "no such file"  # of which zmq only says that it is invalid
+        raise ValueError(f"cannot read {path}: {why}; run tiercluster keygen") from None
     except ValueError as error:
         raise ValueError(f"{path} is no key file: {error}") from None

@@ -147,3 +147,8 @@ def test_key_files_are_read_as_they_were_made(tmp_path: Path) -> None:
         load_client_keys(tmp_path)
     with pytest.raises(ValueError, match="keygen"):
         load_client_keys(tmp_path / "missing")
+
+
+def test_keys_that_are_not_there_are_said_to_be_missing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no such file; run tiercluster keygen"):
+        load_client_keys(tmp_path)
