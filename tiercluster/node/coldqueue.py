@@ -25,6 +25,7 @@ from .messages import (
     UNASKED,
     ColdAbsent,
     ColdAnswer,
+    ColdClose,
     ColdCommand,
     ColdDelete,
     ColdDied,
@@ -120,6 +121,10 @@ class ColdQueue:
         """A probe or a change of the store itself: sent at once, not counted by the breaker."""
         job.lane = SERVICE
         self._send(job, now, deadline_s)
+
+    def close_store(self, now: float) -> None:
+        """Nobody waits for it: a store that cannot be closed is gone, as its next probe finds."""
+        self.serve(Job(ColdClose, lambda outcome, at: None), now)
 
     @property
     def is_idle(self) -> bool:

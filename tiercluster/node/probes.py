@@ -67,9 +67,12 @@ class Probes:
     def _end(
         self, place: int, token: int | None, failure: Failure | None, took_s: float, now: float
     ) -> None:
+        standing = self._holdings.standing.tiers[place]
         if token is not None:
-            breaker = self._holdings.standing.tiers[place].breaker
-            breaker.probe_result(token, failure is None, now)
+            standing.breaker.probe_result(token, failure is None, now)
+        if place == COLD and standing.closed_generation is not None:
+            # It has opened the store of a tier that is drained, whose disk may be taken out.
+            self._holdings.queue.close_store(now)
         self._effects.control(Probed(TIERS[place], failure, took_s))
 
 

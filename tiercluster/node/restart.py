@@ -26,6 +26,7 @@ class Restart:
         for row in rows:
             self._adopt_one(row, is_mine(slot_of(row.key)), now)
         self._moves.trim_cold()
+        self._close_if_drained(now)
 
     def _adopt_one(self, row: ColdRow, is_mine: bool, now: float) -> None:
         holdings = self._holdings
@@ -55,3 +56,11 @@ class Restart:
     def _wiped(self, outcome: Outcome, now: float) -> None:
         if isinstance(outcome, Failure):
             self._holdings.standing.failed(COLD, outcome, now)
+        self._close_if_drained(now)
+
+    def _close_if_drained(self, now: float) -> None:
+        """An operator had the tier drained before this start: its disk may be taken out, as if
+        this process had drained it."""
+        if self._holdings.standing.is_drained(COLD):
+            self._holdings.standing.close(COLD)
+            self._holdings.queue.close_store(now)

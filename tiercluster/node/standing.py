@@ -201,7 +201,7 @@ class Standing:
         self.tiers[place].closed_generation = None
         self._refresh()
 
-    def is_out(self, place: int) -> bool:
-        """Whether an operator has it out of service or on the way there."""
+    def is_drained(self, place: int) -> bool:
+        """Whether an operator has it out of service."""
         record = self.tiers[place].record
-        return record is not None and record.admin is not Admin.IN
+        return record is not None and record.admin is Admin.OUT

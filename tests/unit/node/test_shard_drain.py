@@ -9,6 +9,7 @@ from tiercluster.node.messages import (
     ColdClose,
     ColdOpen,
     DrainDone,
+    Probed,
 )
 from tiercluster.tiermap import TIERS, Admin, Tier
 
@@ -29,6 +30,38 @@ def test_a_drained_cold_store_is_emptied_and_closed_before_it_is_said() -> None:
     assert world.cold.closed
     assert world.cold.rows == {}
     assert world.get("k") == b"v"
+
+
+def test_a_probe_of_a_drained_cold_tier_leaves_its_store_closed() -> None:
+    world = World()
+    world.set_tier(Tier.COLD, admin=Admin.DRAINING)
+    world.tick(0.1, 3)
+    world.set_tier(Tier.COLD, admin=Admin.OUT)
+    assert world.cold.closed
+    world.shard.probe(Tier.COLD, world.now)
+    world.run()
+    assert [r.failure for r in world.reported(Probed)] == [None]  # type: ignore[union-attr]
+    assert world.cold.closed, "the disk cannot be taken out any more"
+    world.recover(Tier.COLD)
+    world.shard.probe(Tier.COLD, world.now)
+    world.run()
+    assert not world.cold.closed
+
+
+def test_a_node_that_starts_while_its_cold_tier_is_drained_closes_the_store() -> None:
+    world = World()
+    world.set_tier(Tier.COLD, admin=Admin.OUT)
+    world.shard.wipe_cold(world.now)
+    world.run()
+    assert world.cold.closed, "the disk cannot be taken out"
+    world.recover(Tier.COLD)
+    world.shard.probe(Tier.COLD, world.now)
+    world.run()
+    world.store("k", b"v")
+    for tier in (Tier.HOT, Tier.WARM):
+        world.fail(tier)
+    world.store("k", b"w")
+    assert (world.place("k"), world.get("k")) == ("cold", b"w")
 
 
 def test_a_drain_is_told_again_until_the_map_shows_it() -> None:
