@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tiercluster.cli.latencies import GROWTH, Latencies
 from tiercluster.cli.load import Work, play
-from tiercluster.cli.workload import batches, share, trace_keys, value_of, zipf_keys
+from tiercluster.cli.workload import batches, share, trace_keys, value_of, zipf_keys, zipf_weights
 
 from .conftest import Run
 from .fakes import UNREACHABLE, FakeClient
@@ -66,9 +66,10 @@ def test_workers_share_the_keys_without_overlap() -> None:
 
 
 def test_popular_keys_come_often_and_the_same_seed_draws_the_same() -> None:
-    drawn = list(itertools.islice(zipf_keys(1000, 0.99, 1), 5000))
-    assert drawn == list(itertools.islice(zipf_keys(1000, 0.99, 1), 5000))
-    assert drawn != list(itertools.islice(zipf_keys(1000, 0.99, 2), 5000))
+    weights = zipf_weights(1000, 0.99)
+    drawn = list(itertools.islice(zipf_keys(weights, 1), 5000))
+    assert drawn == list(itertools.islice(zipf_keys(weights, 1), 5000))
+    assert drawn != list(itertools.islice(zipf_keys(weights, 2), 5000))
     assert Counter(drawn).most_common(1)[0][0] == "key:0"
 
 
@@ -105,7 +106,7 @@ def test_what_was_not_stored_is_counted() -> None:
 
 
 def test_it_stops_when_it_is_over() -> None:
-    endless = batches(zipf_keys(10, 1, 1), 1)
+    endless = batches(zipf_keys(zipf_weights(10, 1), 1), 1)
     tally = play(FakeClient({}), endless, work(looks=7))
     assert tally.hits + tally.misses == 7
 

@@ -24,7 +24,7 @@ from .options import Number, json_flag, reach_cluster
 from .rendering import print_json, print_table
 from .session import ClientDoor, session_of
 from .units import read_size
-from .workload import batches, share, trace_keys, zipf_keys
+from .workload import batches, share, trace_keys, zipf_keys, zipf_weights
 
 MAX_THREADS = 256
 MAX_BATCH = 10_000
@@ -47,18 +47,22 @@ class Plan:
     writes: float
     seed: int
 
-    def stream(self, worker: int) -> Iterator[list[str]]:
-        """The batches of one worker."""
-        if self.trace is not None:
-            mine = share(trace_keys(self.trace), worker, self.threads)
-        else:
-            mine = zipf_keys(self.keys, self.skew, self.seed + worker)
-        found = batches(mine, self.batch)
+    def streams(self) -> list[Iterator[list[str]]]:
+        """The batches of each worker."""
+        found = [batches(keys, self.batch) for keys in self._sources()]
         if self.requests is None:
             return found
         # Worker 0 plays what does not divide evenly.
         part, rest = divmod(self.requests, self.threads)
-        return _first(found, part + (rest if worker == 0 else 0))
+        counts = [part + (rest if worker == 0 else 0) for worker in range(self.threads)]
+        return list(map(_first, found, counts))
+
+    def _sources(self) -> list[Iterator[str]]:
+        workers = range(self.threads)
+        if self.trace is not None:
+            return [share(trace_keys(self.trace), worker, self.threads) for worker in workers]
+        weights = zipf_weights(self.keys, self.skew)
+        return [zipf_keys(weights, self.seed + worker) for worker in workers]
 
 
 def _first(source: Iterator[list[str]], count: int) -> Iterator[list[str]]:
@@ -158,6 +162,7 @@ def _plan(params: dict[str, Any]) -> Plan:
 
 def run(client: ClientDoor, plan: Plan, clock: Callable[[], float]) -> Tally:
     """All workers, to the end; what they saw together."""
+    streams = plan.streams()
     deadline = clock() + (plan.seconds if plan.seconds is not None else float("inf"))
     is_stopped = threading.Event()
 
@@ -170,7 +175,7 @@ def run(client: ClientDoor, plan: Plan, clock: Callable[[], float]) -> Tally:
             is_over=lambda: is_stopped.is_set() or clock() >= deadline,
             write=lambda: draw.random() < plan.writes,
         )
-        return play(client, plan.stream(number), work)
+        return play(client, streams[number], work)
 
     total = Tally()
     with ThreadPoolExecutor(plan.threads) as pool:

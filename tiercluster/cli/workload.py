@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import random
 import zlib
+from array import array
 from bisect import bisect
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -37,11 +38,14 @@ def trace_keys(file: Path) -> Iterator[str]:
             raise OSError(f"{file} is damaged: {error}") from error
 
 
-def zipf_keys(count: int, skew: float, seed: int) -> Iterator[str]:
-    """Keys without end; the k-th most popular comes with weight 1 / k ** skew."""
+def zipf_weights(count: int, skew: float) -> array[float]:
+    """The weights 1 / k ** skew of ``count`` keys, summed up from the first on."""
+    return array("d", itertools.accumulate(1 / k**skew for k in range(1, count + 1)))
+
+
+def zipf_keys(cumulated: array[float], seed: int) -> Iterator[str]:
+    """Keys without end, by the weights of `zipf_weights`."""
     draw = random.Random(seed)
-    weights = itertools.accumulate(1 / k**skew for k in range(1, count + 1))
-    cumulated = list(weights)
     total = cumulated[-1]
     while True:
         yield f"key:{bisect(cumulated, draw.random() * total)}"

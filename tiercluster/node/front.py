@@ -25,7 +25,7 @@ from tiercluster.cluster.wire import (
 )
 from tiercluster.tiermap import MapState, NodeState, Tier, TierMap, diff, encode_delta, encode_map
 
-from .desk import LONGEST_CALL_S, MOST_ADMIN_REQUESTS, Desk
+from .desk import LONGEST_ADMIN_S, LONGEST_CALL_S, MOST_ADMIN_REQUESTS, Desk
 from .effects import Answer, Effect, Origin, ToCold, ToControl, ToPeer
 from .gate import DATA, WHOLE_NODE, WRITES, Gate
 from .lease import Lease, LeaseState
@@ -96,7 +96,7 @@ class Front:
         self._cold_rows: ColdOpened | None = None
         self._withheld: frozenset[str] = frozenset()
         self._grants = False
-        self._asked: dict[int, Origin] = {}
+        self._asked: dict[int, tuple[float, Origin]] = {}  # oldest first, with the time of asking
         self._next_token = 0
         self._stopping = False
         self._last_turn = now
@@ -128,6 +128,7 @@ class Front:
             self._ownership.tick(now)
             self._writes.expire(now)
             self._subscribers.expire(now)
+            self._forget_asked(now)
             self._tell_serving(now)
         if now >= self._next_stats:
             self._next_stats = now + STATS_PERIOD_S
@@ -221,8 +222,16 @@ class Front:
             self._refuse(origin, Status.SHED, "too many admin requests are waiting", now)
             return
         self._next_token += 1
-        self._asked[self._next_token] = origin
+        self._asked[self._next_token] = now, origin
         self._doors.tell_control(AdminAsked(self._next_token, request))
+
+    def _forget_asked(self, now: float) -> None:
+        """An admin request or its answer may be lost, in an inbox that was full."""
+        while self._asked:
+            token = next(iter(self._asked))
+            if now < self._asked[token][0] + LONGEST_ADMIN_S:
+                return
+            del self._asked[token]
 
     # --- answers --------------------------------------------------------------------------------
 
@@ -320,9 +329,9 @@ class Front:
                 self._shard.probe(tier, now)
                 self._carry_out(now)
             case AdminAnswer(token, status, fields):
-                origin = self._asked.pop(token, None)
-                if origin is not None:
-                    self._reply(origin, status, fields, b"", now)
+                asked = self._asked.pop(token, None)
+                if asked is not None:
+                    self._reply(asked[1], status, fields, b"", now)
             case StandingKnown():
                 self.desk.standing = order
             case StopServing(grace_s):

@@ -15,11 +15,13 @@ from tiercluster.cluster.wire import (
     Kind,
     Mode,
     Pong,
+    Propose,
     Reply,
     Request,
     Status,
     Store,
 )
+from tiercluster.node.desk import LONGEST_ADMIN_S, MOST_ADMIN_REQUESTS
 from tiercluster.node.front import Front
 from tiercluster.node.messages import ColdCommand, ShardReport, UseMap, Withhold
 from tiercluster.tiermap import MapState, Member, TierMap
@@ -143,3 +145,16 @@ def test_a_clear_by_an_old_map_learns_of_the_members_that_came_since() -> None:
     fields = DeletePrefix(b"", 0)
     assert world.ask(1, fields, version=1).status is Status.STALE_MAP
     assert world.ask(2, fields, version=2).status is Status.OK
+
+
+def test_admin_requests_that_were_lost_on_the_way_leave_room_for_others() -> None:
+    """The control worker's inbox was full, so that no answer will come."""
+    world = FrontWorld()
+    request = Request(Kind.PROPOSE, 0, 2, 0, CLIENT, False, Propose(b"x"))
+    for rid in range(1, MOST_ADMIN_REQUESTS + 2):
+        world.front.request(b"new", request._replace(rid=rid), world.now)
+    assert [r.status for r in world.replies.values()] == [Status.SHED]
+    world.pass_by(LONGEST_ADMIN_S)
+    world.replies.clear()
+    world.front.request(b"new", request, world.now)
+    assert not world.replies
