@@ -156,7 +156,7 @@ BUGS: dict[str, Bug] = {
         _wrap(Directory, "set_stint", _same_versions), 0,
         PROMISES | {"one version, two values"}),
     "times to live ignored": Bug(
-        _set(verbs_write, "expires_at", lambda ttl, now: NEVER), 15, frozenset({"expired read"})),
+        _set(verbs_write, "expires_at", lambda ttl, now: NEVER), 78, frozenset({"expired read"})),
     "requests under an old map served": Bug(
         _wrap(Gate, "_check_slots", _any_map), 3, PROMISES, ("past",), (), 2.0),
     "a cold read of an entry that changed": Bug(
