@@ -16,6 +16,7 @@ from typing import Any
 import cbor2
 import zmq
 
+from tiercluster.cluster.codec import decode_request, encode_reply
 from tiercluster.cluster.ring import slot_of
 from tiercluster.cluster.routing import Router
 from tiercluster.cluster.values import INT
@@ -43,8 +44,6 @@ from tiercluster.cluster.wire import (
     Stored,
     Values,
     Welcome,
-    decode_request,
-    encode_reply,
 )
 from tiercluster.tiermap import (
     Event,

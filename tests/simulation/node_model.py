@@ -14,17 +14,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from tiercluster.cluster.wire import (
-    CLIENT_ID_BYTES,
-    Fields,
-    Kind,
-    Reply,
-    Request,
-    decode_reply,
-    decode_request,
-    encode_reply,
-    encode_request,
-)
+from tiercluster.cluster.codec import decode_reply, decode_request, encode_reply, encode_request
+from tiercluster.cluster.wire import CLIENT_ID_BYTES, Fields, Kind, Reply, Request
 from tiercluster.node.front import Front
 from tiercluster.node.messages import ColdAnswer, ColdCommand, ShardOrder, ShardReport, ShardStopped
 from tiercluster.node.settings import NodeSettings

@@ -15,6 +15,7 @@ from xxhash import xxh3_128_digest
 
 from tiercluster.tiermap import Tier, TierMap
 
+from .codec import decode_plain
 from .errors import ProtocolError, SerializationError, TierclusterError, Unavailable
 from .keys import Key, Space
 from .options import Options
@@ -38,7 +39,7 @@ from .routing import Route, Router
 from .swallow import Swallowed
 from .values import DEFAULT, MAX_INT, MIN_INT, RAW_FLAGS, TTL, Default, seconds
 from .views import Item, Placement, TierStatus
-from .wire import Incr, Kind, Mode, Place, Report, StatusQuery, WireError, decode_plain
+from .wire import Incr, Kind, Mode, Place, Report, StatusQuery, WireError
 
 T = TypeVar("T")
 MAKER_MARK = b"m"  # before the names of leases of get_or_set

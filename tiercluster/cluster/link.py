@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from .codec import decode_reply
 from .errors import TierclusterError, Unauthorized
-from .wire import Reply, decode_reply
+from .wire import Reply
 
 SEND_QUEUE = 100  # messages
 HEARTBEAT_MS = 100

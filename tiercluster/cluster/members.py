@@ -9,21 +9,12 @@ import zmq
 from tiercluster.tiermap import NodeState, decode_map
 
 from .attempt import SILENCE_S
+from .codec import encode_request
 from .errors import ProtocolError, TierclusterError, Unavailable
 from .feed import Feed
 from .link import Context, CurveKeys, Link
 from .routing import Router
-from .wire import (
-    Fields,
-    Hello,
-    Kind,
-    MapUpdate,
-    Reply,
-    Request,
-    Subscribe,
-    Welcome,
-    encode_request,
-)
+from .wire import Fields, Hello, Kind, MapUpdate, Reply, Request, Subscribe, Welcome
 
 RENEW_S = 2.0  # of the subscription to map changes
 HURRIED_RENEW_S = 0.1  # while an answer is overdue

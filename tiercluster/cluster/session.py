@@ -15,22 +15,14 @@ from dataclasses import dataclass, fields
 from tiercluster.tiermap import Member
 
 from .attempt import Asking, Attempt
+from .codec import encode_request
 from .errors import ProtocolError, TierclusterError, Unavailable
 from .link import Context, CurveKeys, Link
 from .members import HURRIED_RENEW_S, RENEW_S, Members
 from .plan import LookOp, Operation, Part
 from .routing import Router
 from .straight import NOTHING, Answer, Question, ask, await_answer, is_straight, ways_of
-from .wire import (
-    CLIENT_ID_BYTES,
-    Kind,
-    Refusal,
-    Reply,
-    Request,
-    Status,
-    WireError,
-    encode_request,
-)
+from .wire import CLIENT_ID_BYTES, Kind, Refusal, Reply, Request, Status, WireError
 
 CHORES_S = 0.05  # between looks at all connections while single requests go well
 STEP_S = 0.005  # between looks at all waiting calls, unless something happened

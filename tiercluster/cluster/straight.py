@@ -12,10 +12,11 @@ from typing import NamedTuple
 
 import zmq
 
+from .codec import decode_reply, encode_request
 from .link import QUICK_WAIT_MS, Link, receive_frames
 from .plan import Operation, Part, fits_one_message
 from .routing import Router
-from .wire import Kind, Reply, Request, WireError, decode_reply, encode_request
+from .wire import Kind, Reply, Request, WireError
 
 _LEAST_TIME_S = 2 * QUICK_WAIT_MS / 1000  # left to a call that may wait on one socket for a while
 _ONE: Part = (0,)

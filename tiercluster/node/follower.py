@@ -16,6 +16,7 @@ from typing import Any
 import cbor2
 import zmq
 
+from tiercluster.cluster.codec import decode_reply, encode_request
 from tiercluster.cluster.wire import (
     CLIENT_ID_BYTES,
     Decided,
@@ -31,8 +32,6 @@ from tiercluster.cluster.wire import (
     Status,
     StatusQuery,
     Subscribe,
-    decode_reply,
-    encode_request,
 )
 from tiercluster.tiermap import (
     MAX_EVENTS,

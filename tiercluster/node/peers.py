@@ -7,16 +7,8 @@ from typing import NamedTuple
 
 import zmq
 
-from tiercluster.cluster.wire import (
-    CLIENT_ID_BYTES,
-    Fields,
-    Kind,
-    Reply,
-    Request,
-    WireError,
-    decode_reply,
-    encode_request,
-)
+from tiercluster.cluster.codec import decode_reply, encode_request
+from tiercluster.cluster.wire import CLIENT_ID_BYTES, Fields, Kind, Reply, Request, WireError
 from tiercluster.tiermap import TierMap
 
 from .sockets import Curve, tune

@@ -13,15 +13,9 @@ from collections.abc import Callable
 import structlog
 import zmq
 
+from tiercluster.cluster.codec import decode_request, encode_reply
 from tiercluster.cluster.link import NOBLOCK, receive_frames, send_frames
-from tiercluster.cluster.wire import (
-    Fields,
-    Kind,
-    Reply,
-    WireError,
-    decode_request,
-    encode_reply,
-)
+from tiercluster.cluster.wire import Fields, Kind, Reply, WireError
 from tiercluster.tiermap import TierMap
 
 from .access import Access, Role, is_allowed

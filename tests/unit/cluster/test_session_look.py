@@ -4,18 +4,11 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from tiercluster.cluster.codec import decode_request
 from tiercluster.cluster.plan import LookOp
 from tiercluster.cluster.routing import Router
 from tiercluster.cluster.session import Session
-from tiercluster.cluster.wire import (
-    Kind,
-    MapUpdate,
-    Reply,
-    Request,
-    Status,
-    Welcome,
-    decode_request,
-)
+from tiercluster.cluster.wire import Kind, MapUpdate, Reply, Request, Status, Welcome
 from tiercluster.tiermap import Member, TierMap, encode_map
 
 MEMBERS = (Member("n1", "a:1", incarnation="x#1"),)

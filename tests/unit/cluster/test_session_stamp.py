@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from tiercluster.cluster.codec import decode_request
 from tiercluster.cluster.plan import IncrOp
 from tiercluster.cluster.routing import Router
 from tiercluster.cluster.session import Session
-from tiercluster.cluster.wire import Incr, Request, decode_request
+from tiercluster.cluster.wire import Incr, Request
 from tiercluster.tiermap import Member, TierMap
 
 

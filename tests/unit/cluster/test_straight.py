@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 import zmq
 
+from tiercluster.cluster.codec import decode_reply, decode_request, encode_reply
 from tiercluster.cluster.errors import ProtocolError
 from tiercluster.cluster.plan import GetOp, Operation, StoreOp
 from tiercluster.cluster.routing import Router
@@ -27,9 +28,6 @@ from tiercluster.cluster.wire import (
     Store,
     Stored,
     Values,
-    decode_reply,
-    decode_request,
-    encode_reply,
 )
 from tiercluster.tiermap import Member, TierMap, encode_map
 

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tiercluster.cluster import wire
+from tiercluster.cluster.codec import decode_reply, decode_request, encode_reply, encode_request
 from tiercluster.cluster.wire import (
     ANSWERED,
     ASKED,
@@ -31,10 +32,6 @@ from tiercluster.cluster.wire import (
     Store,
     Values,
     WireError,
-    decode_reply,
-    decode_request,
-    encode_reply,
-    encode_request,
     wire_key,
 )
 

@@ -1,0 +1,301 @@
+"""The wire codec: messages to frames and back.
+
+A message is ``[header, body]``, or ``[header]`` if the body is empty. The header is one cbor2
+array; the body is all values of the message, one after the other, so that a hundred values cost one
+frame. A request's header is
+
+    [VERSION, kind, rid, map_version, deadline_ms, client, retry, fields]
+
+and a reply's (kind + REPLY)
+
+    [VERSION, kind, rid, map_version, clock_ms, status, fields]
+
+Long lists travel packed, as one byte string each, which costs a fifth of an array: numbers in
+little endian, keys with 0xFF between them, a byte that UTF-8 never holds (keys that hold it travel
+as an array). All decoders treat bytes as hostile: they check sizes and counts first and raise
+WireError, nothing else.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from operator import attrgetter
+from typing import Any
+
+import cbor2
+
+from .wire import (
+    ANSWERED,
+    ASKED,
+    CLIENT_ID_BYTES,
+    MAX_BODY_BYTES,
+    MAX_HEADER_BYTES,
+    MAX_KEYS,
+    MAX_VALUE_BYTES,
+    MAX_WIRE_KEY_BYTES,
+    REPLY,
+    VERSION,
+    MapUpdate,
+    Mode,
+    Refusal,
+    Reply,
+    Request,
+    Status,
+    Store,
+    WireError,
+)
+
+_CODES: dict[str, tuple[type, ...]] = {
+    "i": (int,), "f": (float, int), "b": (bool,), "s": (str,), "y": (bytes,), "k": (bytes,),
+}  # fmt: skip
+_NONE = type(None)
+Check = Callable[[Any], Any]
+
+
+def _check(code: str) -> Check:
+    """The check of one field; it returns the value, or raises WireError."""
+    if code in _UNPACK:
+        return _UNPACK[code]
+    types = frozenset(_CODES[code[0]] + ((_NONE,) if "?" in code else ()))
+    one = _one(code, types, {"k": _is_key, "f": _is_number}.get(code[0]))
+    return _many(code, types, one) if "*" in code else one
+
+
+def _is_key(value: Any) -> bool:
+    return 1 < len(value) <= MAX_WIRE_KEY_BYTES
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or value == value  # NaN is not
+
+
+def _one(code: str, types: frozenset[type], is_good: Callable[[Any], bool] | None) -> Check:
+    def check(value: Any) -> Any:
+        if type(value) not in types or (is_good is not None and not is_good(value)):
+            raise WireError(f"a field of code {code[0]} holds something else")
+        return value
+
+    return check
+
+
+def _many(code: str, types: frozenset[type], one: Check) -> Check:
+    is_number = code[0] == "f"
+
+    def check(values: Any) -> Any:
+        if type(values) is not tuple or len(values) > MAX_KEYS:
+            raise WireError("a field is no list, or too long")
+        if len(values) < 2:
+            for value in values:
+                one(value)
+            return values
+        if not types.issuperset(map(type, values)):
+            raise WireError(f"a list of code {code[0]} holds something else")
+        if is_number and not all(map(_is_number, values)):
+            raise WireError("a list of numbers holds NaN")
+        return values
+
+    return check
+
+
+# --- packed lists -------------------------------------------------------------------------------
+
+_BETWEEN_KEYS = b"\xff"
+_BYTES = frozenset((bytes,))
+
+
+def _pack_keys(keys: tuple[bytes, ...]) -> bytes | tuple[bytes, ...]:
+    packed = _BETWEEN_KEYS.join(keys)
+    return packed if packed.count(_BETWEEN_KEYS) + 1 == len(keys) else keys
+
+
+def _unpack_keys(value: Any) -> tuple[bytes, ...]:
+    if type(value) is bytes:
+        if value.count(_BETWEEN_KEYS) >= MAX_KEYS:
+            raise WireError("too many keys")
+        keys = tuple(value.split(_BETWEEN_KEYS))
+    elif type(value) is tuple and len(value) <= MAX_KEYS and _BYTES.issuperset(map(type, value)):
+        keys = value
+    else:
+        raise WireError("a field of keys holds something else")
+    if keys and (min(map(len, keys)) < 2 or max(map(len, keys)) > MAX_WIRE_KEY_BYTES):
+        raise WireError("a key is empty or too long")
+    return keys
+
+
+def _packer(code: str) -> Callable[[tuple[int, ...]], bytes]:
+    one = struct.Struct(f"<{code}")
+
+    def pack(numbers: tuple[int, ...]) -> bytes:
+        if len(numbers) == 1:
+            return one.pack(numbers[0])
+        return struct.pack(f"<{len(numbers)}{code}", *numbers)
+
+    return pack
+
+
+def _unpacker(code: str) -> Check:
+    one = struct.Struct(f"<{code}")
+    width = one.size
+
+    def unpack(value: Any) -> tuple[int, ...]:
+        if type(value) is not bytes or len(value) % width or len(value) > MAX_KEYS * width:
+            raise WireError("a field of packed numbers holds something else")
+        if len(value) == width:
+            return one.unpack(value)
+        return struct.unpack(f"<{len(value) // width}{code}", value)
+
+    return unpack
+
+
+_PACK: dict[str, Callable[[Any], Any]] = {"K": _pack_keys, "N": _packer("i"), "V": _packer("q")}
+_UNPACK: dict[str, Check] = {"K": _unpack_keys, "N": _unpacker("i"), "V": _unpacker("q")}
+
+
+def _flattener(cls: type[Any]) -> Callable[[Any], tuple[Any, ...]]:
+    """What makes the plain fields of a message, in their order."""
+    names = tuple(f.name for f in fields(cls))
+    packs = [(at, _PACK[code]) for at, code in enumerate(cls.shape.split()) if code in _PACK]
+    get = attrgetter(*names) if len(names) > 1 else _plain_getter(names)
+    if not packs:
+        return get
+
+    def flatten(value: Any) -> tuple[Any, ...]:
+        plain = list(get(value))
+        for at, pack in packs:
+            plain[at] = pack(plain[at])
+        return tuple(plain)
+
+    return flatten
+
+
+def _plain_getter(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    """`attrgetter` for less than two names, which answers with a tuple all the same."""
+    if not names:
+        return lambda value: ()
+    get = attrgetter(names[0])
+    return lambda value: (get(value),)
+
+
+_MESSAGES: tuple[type[Any], ...] = (*ASKED.values(), *ANSWERED.values(), Refusal)
+_CHECKS: dict[type, tuple[Check, ...]] = {
+    cls: tuple(map(_check, cls.shape.split())) for cls in _MESSAGES
+}
+_FLATTEN = {cls: _flattener(cls) for cls in _MESSAGES}
+_REQUEST_KINDS = {int(kind): (kind, cls) for kind, cls in ASKED.items()}
+_REPLY_KINDS = {int(kind) + REPLY: (kind, cls) for kind, cls in ANSWERED.items()}
+_STATUSES = {int(status): status for status in Status}
+
+
+def _build(cls: type[Any], values: Any) -> Any:
+    checks = _CHECKS[cls]
+    if type(values) is not tuple or len(values) != len(checks):
+        raise WireError(f"{cls.__name__} takes {len(checks)} fields")
+    return cls(*[check(value) for check, value in zip(checks, values, strict=True)])
+
+
+def encode_request(r: Request) -> list[bytes]:
+    """A request as frames."""
+    asked = _FLATTEN[type(r.fields)](r.fields)
+    head = (VERSION, int(r.kind), r.rid, r.map_version, r.deadline_ms, r.client, r.retry, asked)
+    return [cbor2.dumps(head), r.body] if r.body else [cbor2.dumps(head)]
+
+
+def encode_reply(r: Reply) -> list[bytes]:
+    """A reply as frames."""
+    said = _FLATTEN[type(r.fields)](r.fields)
+    kind, status = int(r.kind) + REPLY, int(r.status)
+    head = (VERSION, kind, r.rid, r.map_version, r.clock_ms, status, said)
+    return [cbor2.dumps(head), r.body] if r.body else [cbor2.dumps(head)]
+
+
+def _refuse(*_: object) -> Any:
+    raise WireError("a header is made of arrays, numbers, texts and bytes only")
+
+
+# What cbor2 would make of these tags can cost seconds a kilobyte (regular expressions), memory
+# without bound (shared values), or an integer of megabytes. A header needs none, and no maps.
+_TAGS = (0, 1, 2, 3, 4, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 260, 261, 1004,
+         43000, 55799)  # fmt: skip
+_DECODERS: dict[int, Callable[..., Any]] = dict.fromkeys(_TAGS, _refuse)
+_DEPTH = 3  # header, fields, list
+_PLAIN_DEPTH = 8
+
+
+def _header(frames: Sequence[bytes], length: int) -> tuple[Any, ...]:
+    if not 0 < len(frames) <= 2:
+        raise WireError(f"{len(frames)} frames instead of 1 or 2")
+    if len(frames[0]) > MAX_HEADER_BYTES or len(frames[-1]) > MAX_BODY_BYTES:
+        raise WireError("a frame above the limit")
+    try:
+        header = cbor2.loads(
+            frames[0], tag_hook=_refuse, object_hook=_refuse, semantic_decoders=_DECODERS,
+            max_depth=_DEPTH, allow_indefinite=False, immutable=True,
+        )  # fmt: skip
+    except (cbor2.CBORError, ValueError, TypeError, OverflowError, MemoryError) as error:
+        raise WireError(f"no header: {error}") from None
+    if type(header) is not tuple or len(header) != length or header[0] != VERSION:
+        raise WireError(f"no header of protocol version {VERSION}")
+    return header
+
+
+def decode_plain(data: bytes) -> Any:
+    """Arrays, maps and plain values from anywhere; WireError for anything else."""
+    try:
+        return cbor2.loads(
+            data, tag_hook=_refuse, semantic_decoders=_DECODERS, max_depth=_PLAIN_DEPTH,
+            allow_indefinite=False, strict_hashable_types=True,
+        )  # fmt: skip
+    except (cbor2.CBORError, ValueError, TypeError, OverflowError, MemoryError) as error:
+        raise WireError(f"no plain values: {error}") from None
+
+
+def _integers(*values: Any) -> None:
+    for value in values:
+        if type(value) is not int or not 0 <= value < 2**63:
+            raise WireError("a header field is no integer in range")
+
+
+def decode_request(frames: Sequence[bytes]) -> Request:
+    """Frames to a Request; WireError for anything else."""
+    _, code, rid, version, deadline, client, retry, values = _header(frames, 8)
+    _integers(code, rid, version, deadline)
+    if type(client) is not bytes or len(client) != CLIENT_ID_BYTES or type(retry) is not bool:
+        raise WireError("no client id")
+    kind, cls = _REQUEST_KINDS.get(code) or _no_kind("request", code)
+    fields_ = _build(cls, values)
+    body = frames[1] if len(frames) == 2 else b""
+    if cls is Store:
+        _check_store(fields_, len(body))
+    return Request(kind, rid, version, deadline, client, retry, fields_, body)
+
+
+def _no_kind(what: str, code: int) -> Any:
+    raise WireError(f"no {what} of kind {code}")
+
+
+def _check_store(s: Store, body: int) -> None:
+    n, sizes = len(s.keys), s.sizes
+    if len(sizes) != n or len(s.flags) != n or len(s.ttls) not in (1, n):
+        raise WireError("a store whose lists differ in length")
+    if sum(sizes) != body or (sizes and not 0 <= min(sizes) <= max(sizes) <= MAX_VALUE_BYTES):
+        raise WireError("a store whose sizes do not match its body")
+    if s.mode not in (0, 1, 2, 3) or len(s.versions) != (n if s.mode == Mode.CAS else 0):
+        raise WireError("a store of no known mode, or without its versions")
+
+
+def decode_reply(frames: Sequence[bytes]) -> Reply:
+    """Frames to a Reply; WireError for anything else."""
+    _, code, rid, version, clock, status_code, values = _header(frames, 7)
+    _integers(code, rid, version, clock, status_code)
+    kind, cls = _REPLY_KINDS.get(code) or _no_kind("reply", code)
+    status = _STATUSES.get(status_code)
+    if status is None:
+        raise WireError(f"no status {status_code}")
+    if status is Status.STALE_MAP:
+        cls = MapUpdate
+    elif status is not Status.OK:
+        cls = Refusal
+    body = frames[1] if len(frames) == 2 else b""
+    return Reply(kind, rid, version, clock, status, _build(cls, values), body)
