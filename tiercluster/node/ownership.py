@@ -108,8 +108,9 @@ class Ownership:
 
     def _may_be_leased(self, old: TierMap, new: TierMap) -> bool:
         """Whether somebody who is out now may hold a lease when all others have confirmed: one that
-        was removed while UP, or that had not applied the map of those who voted it out. Such a
-        lease rests on grants of members that were behind, too; they end when these confirm."""
+        was removed while UP, that went together with one who may have granted to it, or that had
+        not applied the map of those who voted it out. Such a lease rests on grants of members that
+        were behind, too; they end when these confirm."""
         was, now_me = old.member(self._node), new.member(self._node)
         if was is None or was.state is not NodeState.UP or not self._is_ours(was):
             is_down = any(m.state is NodeState.DOWN and m.id != self._node for m in new.members)
@@ -120,6 +121,8 @@ class Ownership:
             return False
         if any(m.id in up and m.since_version > old.version for m in new.members):
             return True  # who came at the same time may have voted
+        if len(gone) > 1:
+            return True  # one may have granted to the other until both were voted out
         return _somebody_was_removed(old, new) or not all(map(self._knew_all, gone))
 
     def _knew_all(self, member: Member) -> bool:

@@ -129,6 +129,21 @@ def test_one_voted_out_by_members_that_it_had_not_heard_of_is_given_the_time_of_
     assert ownership.is_settled
 
 
+def test_one_voted_out_together_with_another_is_given_the_time_of_a_lease():
+    """n1 and n3 report n2, n1 alone reports n3. When n2 goes, that one report is a majority, too,
+    but n2 may have granted to n3 to the last. Then n2 comes back, and n3 has heard of nothing."""
+    ownership = settled("n1")
+    down = [replace(m, state=NodeState.DOWN, since_version=2) for m in THREE[1:]]
+    ownership.use_map(tier_map(2, THREE[0], *down), 5.0)
+    back = replace(THREE[1], incarnation="n2#1", since_version=3)
+    ownership.use_map(tier_map(3, THREE[0], back, down[1]), 5.0)
+    ownership.confirm("n2", "n2#1", 3, 5.0)
+    ownership.tick(5.0 + FENCE_S - 0.01)
+    assert not ownership.is_settled
+    ownership.tick(5.0 + FENCE_S)
+    assert ownership.is_settled
+
+
 def test_one_voted_out_that_knew_all_who_voted_is_replaced_at_once():
     ownership = settled("n1", 1, THREE)
     down = replace(THREE[1], state=NodeState.DOWN, since_version=2)
