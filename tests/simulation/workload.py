@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tiercluster.cluster.plan import (
     DeleteOp,
     GetOp,
@@ -31,6 +33,8 @@ from .plan import PAUSES_S, Plan
 from .promises import FIRST, Call
 
 ADMIN_S = 1.0  # for a request of an operator
+AGAIN_S = 0.5  # until an operator tries again what failed, for up to PATIENCE_S
+PATIENCE_S = 4.0
 MOST_BUSY = 4  # calls of one client under way
 TIMEOUTS_S = (0.3, 1.0, 1.0, 3.0)
 PROPOSED_S = DECIDE_S + 0.5  # for so long a node may go on proposing what it was just asked for
@@ -177,10 +181,17 @@ class Operators:
                     self._ask(Kind.FAULT, node, Fault(tier, "", 0.0, 1.0))
 
     def restore(self, node: str) -> None:
-        """Put everything on the node back."""
+        """Put everything on the node back; who is told that it did not work tries again."""
         for tier in TIERS:
             self._ask(Kind.FAULT, node, Fault(tier, "", 0.0, 1.0))
-        self.propose(Restore(**self._envelope(), node=node, tiers=tuple(TIERS)))
+        self._restore(node, self._loop.now + PATIENCE_S)
+
+    def _restore(self, node: str, until: float) -> None:
+        def ended(call: Call) -> None:
+            if call.outcome != "ok" and self._loop.now < until:
+                self._loop.after(AGAIN_S, self._restore, node, until)
+
+        self.propose(Restore(**self._envelope(), node=node, tiers=tuple(TIERS)), ended)
 
     def _envelope(self) -> dict[str, object]:
         self._count += 1
@@ -203,19 +214,20 @@ class Operators:
             answered_at = max(answered_at, healed_at)
         return self._loop.now < answered_at + PROPOSED_S
 
-    def propose(self, command: Command) -> None:
+    def propose(self, command: Command, done: Callable[[Call], None] | None = None) -> None:
         """Through any node that a client reaches."""
         if not isinstance(command, Restore):
             self._asked[command.id] = self._loop.now
         node = self._loop.random.choice(self._plan.names)
-        self._ask(Kind.PROPOSE, node, Propose(encode_command(command)))
+        self._ask(Kind.PROPOSE, node, Propose(encode_command(command)), done)
 
-    def _ask(self, kind: Kind, node: str, fields: Fault | Propose) -> None:
+    def _ask(self, kind: Kind, node: str, fields: Fault | Propose,
+             done: Callable[[Call], None] | None = None) -> None:  # fmt: skip
         client = self._loop.random.choice(self._clients)
         said = getattr(fields, "kind", "") or ""
         tier = getattr(fields, "tier", "")
         call = Call(client.name, f"{kind.name.lower()} {node}/{tier} {said}", b"-admin")
-        client.begin(NodeOp(kind, node, fields), call, ADMIN_S)
+        client.begin(NodeOp(kind, node, fields), call, ADMIN_S, done)
 
 
 def _store(keys: list[bytes], call: Call) -> StoreOp:
