@@ -139,7 +139,7 @@ BUGS: dict[str, Bug] = {
     "no settling": Bug(_set(Ownership, "_has_confirmed", lambda self, member: True), 1, PROMISES,
                        lags=0.3),
     "a lease too long": Bug(_wrap(Lease, "_recompute", _longer_lease), 4, PROMISES),
-    "grants to the reported": Bug(_wrap(Front, "_pinged", _grants_all), 4, PROMISES,
+    "grants to the reported": Bug(_wrap(Front, "_pinged", _grants_all), 36, PROMISES,
                                     ("one_way", "cut", "slow", "isolate")),
     "late requests served": Bug(_wrap(Gate, "check", _no_deadline), 7, PROMISES,
                                 ("cut_client",)),
@@ -158,7 +158,7 @@ BUGS: dict[str, Bug] = {
     "times to live ignored": Bug(
         _set(verbs_write, "expires_at", lambda ttl, now: NEVER), 78, frozenset({"expired read"})),
     "requests under an old map served": Bug(
-        _wrap(Gate, "_check_slots", _any_map), 3, PROMISES, ("past",), (), 2.0),
+        _wrap(Gate, "_check_slots", _any_map), 35, PROMISES, ("past",), (), 2.0),
     "a cold read of an entry that changed": Bug(
         _set(ColdReads, "_is_wanted", lambda self, read, place, now: True), 4, PROMISES,
         ("disk", "operator")),
