@@ -277,7 +277,7 @@ def _no_kind(what: str, code: int) -> Any:
 
 def _check_store(s: Store, body: int) -> None:
     n, sizes = len(s.keys), s.sizes
-    if len(sizes) != n or len(s.flags) != n or len(s.ttls) not in (1, n):
+    if len(sizes) != n or len(s.flags) != n or not s.ttls or len(s.ttls) not in (1, n):
         raise WireError("a store whose lists differ in length")
     if sum(sizes) != body or (sizes and not 0 <= min(sizes) <= max(sizes) <= MAX_VALUE_BYTES):
         raise WireError("a store whose sizes do not match its body")

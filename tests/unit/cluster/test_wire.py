@@ -256,6 +256,13 @@ def test_a_store_that_does_not_fit_its_body_is_refused(store: list[Any]) -> None
         decode_request(request_of(store, Kind.STORE, b"vv"))
 
 
+def test_a_store_of_no_keys_has_a_time_to_live_all_the_same() -> None:
+    """The node looks at the first one before it looks at any key."""
+    with pytest.raises(WireError, match="differ"):
+        decode_request(request_of([0, [], b"", b"", [], b""], Kind.STORE)[:1])
+    assert decode_request(request_of([0, [], b"", b"", [None], b""], Kind.STORE)[:1])
+
+
 def test_frames_above_the_limits_are_refused_before_they_are_read() -> None:
     with pytest.raises(WireError, match="limit"):
         decode_request([b"\x00" * (wire.MAX_HEADER_BYTES + 1), b""])
