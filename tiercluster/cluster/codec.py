@@ -48,7 +48,8 @@ from .wire import (
 )
 
 _CODES: dict[str, tuple[type, ...]] = {
-    "i": (int,), "f": (float, int), "b": (bool,), "s": (str,), "y": (bytes,), "k": (bytes,),
+    "i": (int,), "u": (int,), "f": (float, int), "b": (bool,), "s": (str,), "y": (bytes,),
+    "k": (bytes,),
 }  # fmt: skip
 _NONE = type(None)
 Check = Callable[[Any], Any]
@@ -59,7 +60,7 @@ def _check(code: str) -> Check:
     if code in _UNPACK:
         return _UNPACK[code]
     types = frozenset(_CODES[code[0]] + ((_NONE,) if "?" in code else ()))
-    one = _one(code, types, {"k": _is_key, "f": _is_number}.get(code[0]))
+    one = _one(code, types, {"k": _is_key, "f": _is_number, "u": _is_stored}.get(code[0]))
     return _many(code, types, one) if "*" in code else one
 
 
@@ -69,6 +70,10 @@ def _is_key(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return value is None or value == value  # NaN is not
+
+
+def _is_stored(value: int) -> bool:
+    return 0 <= value < 2**63  # what a row of the cold store takes
 
 
 def _one(code: str, types: frozenset[type], is_good: Callable[[Any], bool] | None) -> Check:

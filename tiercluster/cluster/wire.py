@@ -92,8 +92,9 @@ def wire_key(namespace: bytes, key: bytes) -> bytes:
 
 # --- fields -------------------------------------------------------------------------------------
 # One frozen class for each kind and direction. `shape` names the check for each field; codes:
-# i int, f float, b bool, s str, y bytes, k key, ? optional, * a tuple of at most MAX_KEYS; tuples
-# that are packed on the wire: K keys, N integers of 32 bits, V integers of 64 bits.
+# i int, u int from 0 to 2**63 - 1, f float, b bool, s str, y bytes, k key, ? optional, * a tuple of
+# at most MAX_KEYS; tuples that are packed on the wire: K keys, N integers of 32 bits, V integers of
+# 64 bits.
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +241,7 @@ class ColdPut:
     version: int
     flags: int
     ttl: float | None
-    shape: ClassVar[str] = "s k i i f?"
+    shape: ClassVar[str] = "s k u u f?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +249,7 @@ class ColdGet:
     outage: str
     key: bytes
     version: int
-    shape: ClassVar[str] = "s k i"
+    shape: ClassVar[str] = "s k u"
 
 
 @dataclass(frozen=True, slots=True)

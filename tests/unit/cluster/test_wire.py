@@ -39,6 +39,7 @@ COUNTS = st.integers(0, 2**63 - 1)
 KEYS = st.binary(min_size=2, max_size=40)
 ONE: dict[str, st.SearchStrategy[Any]] = {
     "i": st.integers(-(2**63), 2**63 - 1),
+    "u": COUNTS,
     "f": st.floats(allow_nan=False) | st.integers(-1000, 1000),
     "b": st.booleans(),
     "s": st.text(max_size=20),
@@ -261,6 +262,17 @@ def test_a_store_of_no_keys_has_a_time_to_live_all_the_same() -> None:
     with pytest.raises(WireError, match="differ"):
         decode_request(request_of([0, [], b"", b"", [], b""], Kind.STORE)[:1])
     assert decode_request(request_of([0, [], b"", b"", [None], b""], Kind.STORE)[:1])
+
+
+@pytest.mark.parametrize("number", [-1, 2**63])
+@pytest.mark.parametrize("at", [2, 3])
+def test_what_no_row_of_the_cold_store_takes_is_refused(at: int, number: int) -> None:
+    """It would end the cold worker, which packs and stores what the shard gives it."""
+    put = ["n2/cold@1", b"kk", 7, 0, None]
+    decode_request(request_of(put, Kind.COLD_PUT, b"v"))
+    put[at] = number
+    with pytest.raises(WireError):
+        decode_request(request_of(put, Kind.COLD_PUT, b"v"))
 
 
 def test_frames_above_the_limits_are_refused_before_they_are_read() -> None:
