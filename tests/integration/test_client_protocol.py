@@ -433,6 +433,17 @@ def test_wrong_arguments_are_raised_even_where_errors_are_swallowed(single: Fake
             client.set("k", b"x" * (9 * 2**20))
 
 
+def test_a_version_that_is_none_is_wrong_usage(single: FakeCluster) -> None:
+    with Client(single.address) as client:
+        for wrong in (2**63, -(2**63) - 1):
+            with pytest.raises(ValueError, match="64 bit"):
+                client.cas("k", 1, wrong)
+            with pytest.raises(ValueError, match="64 bit"):
+                client.delete("k", version=wrong)
+        with pytest.raises(TypeError, match="integer"):
+            client.cas("k", 1, "7")  # type: ignore[arg-type]
+
+
 def test_all_parts_are_sent_before_any_answer_is_awaited(fake: FakeCluster, client: Client) -> None:
     connect_to_all(fake, client)
     barrier = threading.Barrier(3, timeout=2)

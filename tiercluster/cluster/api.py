@@ -178,7 +178,7 @@ class Api:
     ) -> Script[int]:
         """Add, replace, compare-and-set: the version now stored, 0 if it was not."""
         wire, (data, flags) = self.space.wire(key), self.values.encode(value)
-        ttl_s = self.ttl_of(ttl)
+        ttl_s, expected = self.ttl_of(ttl), _integer("version", expected)
         operation = OnceStoreOp(mode, (wire,), (data,), bytes((flags,)), ttl_s, expected)
         yield operation
         return operation.versions[0]
