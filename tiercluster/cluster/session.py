@@ -120,7 +120,8 @@ class Session:
         if reply is None:
             return answer
         link.heard(reply.clock_ms, clock())
-        if reply.rid != question.rid or reply.status is not Status.OK:
+        is_good = reply.status is Status.OK and reply.kind is operation.kind
+        if reply.rid != question.rid or not is_good:
             return answer
         operation.answered_by, operation.router = link.node, self.feed.router
         left = operation.take(question.part, reply)
@@ -236,7 +237,11 @@ class Session:
         self._members.happened = True
 
     def _dispatch(self, link: Link, reply: Reply, now: float) -> None:
-        asked = self._asked.pop(reply.rid, None)
+        asked = self._asked.get(reply.rid)
+        if asked is not None and reply.kind is not asked[0].operation.kind:
+            self._bad_answer(link, f"{reply.kind.name} is no answer to what was asked")
+            return
+        self._asked.pop(reply.rid, None)
         if asked is not None and asked[1].rid == reply.rid:
             self._answered(link, reply, *asked, now)
         elif reply.rid == 0:

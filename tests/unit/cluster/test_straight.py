@@ -267,6 +267,26 @@ def test_an_answer_that_does_not_fit_its_question_is_a_protocol_error() -> None:
         world.quick(get_all())
 
 
+def stored(request: Request) -> list[list[bytes]]:
+    return [encode_reply(Reply(Kind.STORE, request.rid, 5, 0, Status.OK, Stored((1,) * 30)))]
+
+
+def test_an_answer_of_another_kind_is_a_protocol_error_on_any_path() -> None:
+    world = World()
+    link = world.links["n2"]
+    link.answers = stored
+    attempt = world.quick(get_all())
+    assert isinstance(attempt.error, ProtocolError)
+    world.session.end(attempt)
+
+    link.answers = lambda request: []
+    attempt = world.quick(get_all(), 10.02)
+    late = link.sent[-1]
+    link.arrive(*stored(late))
+    world.finish(attempt, 10.03)
+    assert isinstance(attempt.error, ProtocolError)
+
+
 def test_bytes_that_are_no_answer_fail_the_call_and_not_the_session() -> None:
     world = World()
     world.links["n2"].answers = lambda request: [[b"junk", b""]]
