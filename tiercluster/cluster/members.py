@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import zmq
 
-from tiercluster.tiermap import NodeState, decode_map
+from tiercluster.tiermap import NodeState, TierMap, decode_map
 
 from .attempt import SILENCE_S
 from .codec import encode_request
@@ -19,6 +19,7 @@ from .wire import Fields, Hello, Kind, MapUpdate, Reply, Request, Subscribe, Wel
 RENEW_S = 2.0  # of the subscription to map changes
 HURRIED_RENEW_S = 0.1  # while an answer is overdue
 GREETING_S = 0.3  # until it is repeated
+NO_CLUSTER = TierMap().identity  # what a member says that has not caught up
 MAX_SPARE_LINKS = 8  # opened at once in search of a member that is alive
 
 
@@ -57,12 +58,14 @@ class Members:
     # --- what links say -------------------------------------------------------------------------
 
     def look_after(self, link: Link, now: float) -> None:
-        """Take what its monitor says; greet it if it is new."""
+        """Take what its monitor says; greet it if it is new, or had no map when it was greeted: it
+        may turn out to be of another cluster."""
         if link.read_monitor(now):
             self.happened = True
             if not link.is_ready:  # what was asked there for ourselves will not be answered
                 self._own = {rid: k for rid, k in self._own.items() if k is not link}
-        if link.is_up and link.offset_ms is None and now >= link.greeted_at + GREETING_S:
+        is_known = link.offset_ms is not None and link.cluster != NO_CLUSTER
+        if link.is_up and not is_known and now >= link.greeted_at + GREETING_S:
             self._greet(link, now)
 
     def was_ours(self, rid: int) -> bool:

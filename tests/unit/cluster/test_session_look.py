@@ -55,3 +55,29 @@ def test_the_answer_to_an_earlier_question_ends_no_look() -> None:
     assert router is not None
     assert router.version == 6
     session.end(attempt)
+
+
+def test_a_member_that_had_no_map_when_it_was_greeted_is_greeted_again() -> None:
+    """A cluster is set up anew at its old addresses. Its members listen before they have agreed on
+    their first map, whose version is far below the one that this client knows."""
+    session = Session(cast(Any, None), (), None, Router(OLD))
+    link = OneLink()
+    members = session._members
+    members.links["a:1"] = cast(Any, link)
+    members._greet(cast(Any, link), 9.0)
+
+    def welcome(tier_map: TierMap, now: float) -> None:
+        asked = [request for request in link.sent if request.kind is Kind.HELLO][-1]
+        said = Welcome("n1", "z#1", 1, encode_map(tier_map))
+        reply = Reply(Kind.HELLO, asked.rid, tier_map.version, 0, Status.OK, said)
+        session._dispatch(cast(Any, link), reply, now)
+
+    welcome(TierMap(), 9.1)
+    members.look_after(cast(Any, link), 9.5)
+    anew = TierMap("c", 1, 1, MEMBERS, founded="z#1")
+    welcome(anew, 9.6)
+    assert session.feed.router is not None
+    assert session.feed.router.tier_map == anew
+    greetings = len(link.sent)
+    members.look_after(cast(Any, link), 10.5)
+    assert len(link.sent) == greetings
