@@ -1,7 +1,8 @@
 """How a node follows the map without a replica: the feed of any member, and proposals through it.
 
 It stands where a voter has its Raft replica: the same doors (`propose`, `barrier`, `stop`) and the
-same events (Applied, Standing, BarrierDone).
+same events (Applied, Standing, BarrierDone). It stays with a member of its own cluster that votes
+and has a quorum: what another knows may be old, and two that follow each other learn nothing.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-import cbor2
 import zmq
 
-from tiercluster.cluster.codec import decode_reply, encode_request
+from tiercluster.cluster.codec import decode_plain, decode_reply, encode_request
 from tiercluster.cluster.wire import (
     CLIENT_ID_BYTES,
     Decided,
@@ -32,6 +33,7 @@ from tiercluster.cluster.wire import (
     Status,
     StatusQuery,
     Subscribe,
+    WireError,
 )
 from tiercluster.tiermap import (
     MAX_EVENTS,
@@ -56,13 +58,14 @@ from .inbox import Inbox
 from .sockets import Curve, tune
 
 RENEW_S = 1.0  # between renewals of the subscription, which also prove that the member lives
-SILENCE_S = 2.5  # without any answer: try another member
+SILENCE_S = 2.5  # without a word of a quorum: try another member
 PROPOSAL_S = 2.0  # a proposal without an answer is dropped; its proposer tries again
 PROPOSALS_LIMIT = 1000
 
 
 class Follower:
-    """Follows through one member at a time; tries the others when it falls silent."""
+    """Follows through one member at a time; tries the others when it falls silent, or says nothing
+    that is worth following."""
 
     def __init__(
         self,
@@ -85,6 +88,7 @@ class Follower:
         self._rid = 0
         self._next_address = 0
         self._heard = self._renewed = 0.0
+        self._is_ours = False  # the member that we follow through now
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket: zmq.Socket[bytes] | None = None
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
@@ -154,6 +158,7 @@ class Follower:
         self._socket.connect(f"tcp://{address}")
         poller.register(self._socket, zmq.POLLIN)
         self._heard, self._renewed = now, 0.0
+        self._is_ours = not self._state.map.members
 
     def _renew(self, now: float) -> None:
         self._renewed = now
@@ -173,12 +178,17 @@ class Follower:
 
     def _send_proposal(self, frame: bytes) -> None:
         command = decode_command(frame)
-        rid = self._send(Kind.PROPOSE, Propose(frame))
+        rid = self._send(Kind.PROPOSE, Propose(frame)) if self._is_ours else self._skip()
         barrier = command.id.removeprefix("barrier:") if isinstance(command, Barrier) else ""
         if rid:
             self._waiting[rid] = (time.monotonic() + PROPOSAL_S, command.id, barrier)
         elif barrier:
             self._deliver(BarrierDone(barrier, ok=False))
+
+    def _skip(self) -> int:
+        """The id of a proposal that is not sent: it waits in vain, like one that was lost."""
+        self._rid += 1
+        return self._rid
 
     def _expire(self, now: float) -> None:
         for rid in [r for r, (until, _, _) in self._waiting.items() if until < now]:
@@ -195,11 +205,8 @@ class Follower:
                 frames = self._socket.recv_multipart(zmq.DONTWAIT)
             except zmq.Again:
                 return
-            try:
+            with suppress(ValueError):  # not of this protocol: as if it had not come
                 self._take(decode_reply(frames))
-            except ValueError:
-                continue  # not of this protocol: as if it had not come
-            self._heard = time.monotonic()
 
     def _take(self, reply: Reply) -> None:
         match reply.fields:
@@ -220,7 +227,9 @@ class Follower:
         except ValueError:
             self._renewed = 0.0  # a gap: ask for a snapshot at once
             return
-        if new.version > self._state.map.version:
+        known = self._state.map
+        self._is_ours = not known.members or new.identity == known.identity
+        if self._is_ours and new.version > known.version:
             since = self._state.events[-1].version if self._state.events else 0
             self._state = replace(self._state, map=new)
             self._deliver(Applied(self._state))
@@ -268,6 +277,13 @@ class Follower:
                 self._deliver(BarrierDone(token, ok=True))
 
     def _report(self, data: bytes) -> None:
-        report = cbor2.loads(data)
+        report = decode_plain(data)
+        if not isinstance(report, dict):
+            raise WireError("a status that is no map")
+        leader, has_quorum = report.get("leader"), report.get("quorum") is True
+        if not self._is_ours:
+            return
         # Each time: a replica that fails to heal says in between that it sees no quorum.
-        self._deliver(Standing(report.get("leader"), False, bool(report.get("quorum")), 0))
+        self._deliver(Standing(leader if type(leader) is str else None, False, has_quorum, 0))
+        if has_quorum and report.get("voting") is True:
+            self._heard = time.monotonic()
