@@ -166,6 +166,12 @@ class Front:
             if known is not None:
                 self._reply(origin, *known, now)
             return
+        deadline = origin.deadline or now + LONGEST_CALL_S
+        if is_write and request.retry and self._writes.may_have_forgotten(deadline):
+            # Before the gate, whose refusal would say that nothing has been applied.
+            text = "too many writes to remember"
+            self._turn_down(origin, request, Status.UNKNOWN_OUTCOME, text, now)
+            return
         slots = _slots_of(request)
         verdict = self._gate.check(request, slots, now)
         if verdict.status is not Status.OK:
@@ -173,11 +179,6 @@ class Front:
             self._turn_down(origin, request, verdict.status, verdict.text, now)
             return
         if is_write:
-            deadline = origin.deadline or now + LONGEST_CALL_S
-            if request.retry and self._writes.may_have_forgotten(deadline):
-                text = "too many writes to remember"
-                self._turn_down(origin, request, Status.UNKNOWN_OUTCOME, text, now)
-                return
             self._writes.begin(request.client, request.rid, deadline)
             origin = Origin(origin.identity, origin.rid, origin.kind, deadline, request.client)
         answer = self._shard.handle(request, origin, now, slots)
@@ -194,7 +195,9 @@ class Front:
         if request.kind in WRITES:
             deadline = origin.deadline or now + LONGEST_CALL_S
             self._writes.begin(request.client, request.rid, deadline)
-            self._writes.finish(request.client, request.rid, _REFUSED_BEFORE)
+            is_known = status is not Status.UNKNOWN_OUTCOME
+            answer = _REFUSED_BEFORE if is_known else Answered(status, Refusal(text), b"")
+            self._writes.finish(request.client, request.rid, answer)
         self._refuse(origin, status, text, now)
 
     def _serve_other(self, origin: Origin, request: Request, now: float) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from tests.unit.node.shard_world import CLIENT, KINDS, key, settings
 from tiercluster.cluster.wire import (
     CLIENT_ID_BYTES,
@@ -24,6 +26,7 @@ from tiercluster.cluster.wire import (
 from tiercluster.node.desk import LONGEST_ADMIN_S, MOST_ADMIN_REQUESTS
 from tiercluster.node.front import Front
 from tiercluster.node.messages import ColdCommand, ShardReport, UseMap, Withhold
+from tiercluster.node.writelog import WriteLog
 from tiercluster.tiermap import MapState, Member, TierMap
 
 TOKEN = "boot"
@@ -137,6 +140,23 @@ def test_a_request_that_was_refused_once_may_still_come_again_under_another_id()
     assert world.ask(8, store(b"1"), b"1").status is Status.OK
     assert world.ask(8, store(b"1"), b"1", retry=True).status is Status.OK
     assert len(CLIENT) == CLIENT_ID_BYTES
+
+
+@pytest.mark.parametrize("has_lease", [True, False])
+def test_of_a_write_that_may_be_forgotten_no_retry_is_told_that_it_was_refused(
+    has_lease: bool,
+) -> None:
+    """It was counted and its answer was lost. Told that it was refused, the client would count once
+    more, under a new id."""
+    world = FrontWorld()
+    world.front._writes = WriteLog(limit=1)
+    counting = Incr(key("k"), 1, 1, None)
+    assert world.ask(7, counting).status is Status.OK
+    assert world.ask(1, store(b"2"), b"2", client=b"another-").status is Status.OK
+    if not has_lease:
+        world.pass_by(1.0)
+    for _ in range(2):
+        assert world.ask(7, counting, retry=True).status is Status.UNKNOWN_OUTCOME
 
 
 def test_a_clear_by_an_old_map_learns_of_the_members_that_came_since() -> None:
