@@ -15,7 +15,7 @@ class ConsensusView:
     def __init__(self, token: str, join: str, now: float) -> None:
         self._token = token
         self._join = join
-        self._standing = Standing(None, False, False, 0)
+        self._standing = self._own = Standing(None, False, False, 0)
         self._quorum_lost_at: float | None = now
         self._barriers = 0
         self._barrier_due = now
@@ -24,6 +24,20 @@ class ConsensusView:
         self.is_caught_up = False
 
     def stands(self, standing: Standing, now: float) -> None:
+        """The replica's own standing has a term, that which the feed tells of has none; it may
+        still tell when the replica takes part again."""
+        if standing.term:
+            self._own = standing
+        elif not self._join and not self.sick:
+            return
+        self._use(standing, now)
+
+    def healed(self, now: float) -> None:
+        """The replica takes part again. It tells its standing only when that changes."""
+        self.sick = ""
+        self._use(self._own, now)
+
+    def _use(self, standing: Standing, now: float) -> None:
         self._standing = standing
         if standing.quorum:
             self._quorum_lost_at = None

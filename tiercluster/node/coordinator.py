@@ -185,7 +185,7 @@ class Coordinator:
                 self._decided("error", "out_of_voting", reason=reason)
                 self._actions.append(FollowFeed(self._state))
             case Healed():
-                self._consensus.sick = ""
+                self._consensus.healed(now)
                 self._decided("warning", "voting_again")
                 self._actions.append(FollowReplica())
 

@@ -594,6 +594,19 @@ def test_while_its_replica_is_out_a_node_follows_the_others() -> None:
     assert world.other_actions[1:] == [FollowReplica()]
 
 
+def test_what_the_feed_told_of_the_quorum_is_past_when_the_replica_takes_part_again() -> None:
+    """The replica tells its standing only when it changes, and the feed's last word may be late."""
+    world = World("n2")
+    world.tell(Sick("the disk of DATA/raft is full"))
+    world.tell(Standing("n2", False, True, 5))
+    world.tell(Standing(None, False, False, 0))  # the feed has lost its member
+    assert not world.of(StandingKnown)[-1].quorum
+    world.tell(Healed())
+    assert world.of(StandingKnown)[-1].quorum
+    world.tell(Standing(None, False, False, 0))
+    assert world.of(StandingKnown)[-1].quorum
+
+
 def test_orders_that_were_lost_are_told_again() -> None:
     world = World("n2")
     world.orders.clear()
