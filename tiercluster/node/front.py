@@ -314,7 +314,8 @@ class Front:
             return
         pong = reply.fields
         trusted = node not in self._withheld
-        self._lease.pong(node, pong.sent_ms / 1000, pong.grant, pong.map_version, now, trusted)
+        sent_at = min(pong.sent_ms / 1000, now)  # whatever the peer says: no lease without an end
+        self._lease.pong(node, sent_at, pong.grant, pong.map_version, now, trusted)
         self._ownership.confirm(node, pong.incarnation, pong.map_version, now)
 
     # --- orders and cold answers ----------------------------------------------------------------

@@ -132,6 +132,15 @@ def test_a_retry_that_arrives_after_the_first_copy_was_refused_is_not_applied() 
     assert counted.fields.value == 1
 
 
+def test_an_answer_to_a_ping_that_was_never_sent_gives_no_lease_without_an_end() -> None:
+    world = FrontWorld()
+    pong = Pong("n2", "x", int(world.now * 1000) + 3_600_000, 2, "", True)
+    world.front.peer_reply("n2", Reply(Kind.PEER_PING, 0, 2, 0, Status.OK, pong), world.now)
+    assert world.ask(7, store(b"1"), b"1").status is Status.OK
+    world.pass_by(1.0)
+    assert world.ask(8, store(b"1"), b"1").status is Status.RETRY
+
+
 def test_a_request_that_was_refused_once_may_still_come_again_under_another_id() -> None:
     world = FrontWorld()
     world.pass_by(1.0)
