@@ -179,7 +179,7 @@ class Front:
             self._turn_down(origin, request, verdict.status, verdict.text, now)
             return
         if is_write:
-            self._writes.begin(request.client, request.rid, deadline)
+            self._writes.begin(request.client, request.rid, deadline, now)
             origin = Origin(origin.identity, origin.rid, origin.kind, deadline, request.client)
         answer = self._shard.handle(request, origin, now, slots)
         if answer is not None:
@@ -194,7 +194,7 @@ class Front:
         the refusal reached it."""
         if request.kind in WRITES:
             deadline = origin.deadline or now + LONGEST_CALL_S
-            self._writes.begin(request.client, request.rid, deadline)
+            self._writes.begin(request.client, request.rid, deadline, now)
             is_known = status is not Status.UNKNOWN_OUTCOME
             answer = _REFUSED_BEFORE if is_known else Answered(status, Refusal(text), b"")
             self._writes.finish(request.client, request.rid, answer)
