@@ -23,7 +23,7 @@ from tiercluster.cluster.wire import (
     Stored,
     Values,
 )
-from tiercluster.tiermap import Event, Health, NodeState, TierRecord, encode_map
+from tiercluster.tiermap import Event, Health, NodeState, TierMap, TierRecord, encode_map
 
 from .fake_cluster import Answer, FakeCluster, FakeNode
 
@@ -312,6 +312,54 @@ def test_a_cluster_set_up_anew_at_the_same_address_is_accepted(
             except errors.TierclusterError:
                 assert time.monotonic() < until
         assert client.explain("k").version == 1
+
+
+def replaced(fake: FakeCluster, node: str, tier_map: TierMap) -> None:
+    """Another process at the node's address, with another map."""
+    fake[node].stop()
+    new = FakeNode(fake.context, port=fake[node].port)
+    new.id, fake.nodes[node] = node, new
+    new.use_map_before_start(tier_map)
+    new.start()
+
+
+def eventually(call: Callable[[], object]) -> object:
+    until = time.monotonic() + 5
+    while True:
+        try:
+            return call()
+        except errors.TierclusterError:
+            assert time.monotonic() < until
+
+
+def test_a_member_that_was_set_up_anew_alone_captures_nobody(fake: FakeCluster) -> None:
+    """The client has spoken to nobody else so far; the other two of its cluster live, but are slow
+    to greet it."""
+    key, other = fake.key_of("n1"), fake.key_of("n2")
+    with Client(fake["n1"].address, timeout=1) as client:
+        client.set(key, "ours")
+        for node in ("n2", "n3"):
+            fake[node].do(lambda node=node: setattr(fake[node], "greets", False))
+        replaced(fake, "n1", TierMap("c1", 99, 99, fake.map.members[:1], "z", founded="z"))
+        with pytest.raises(errors.TierclusterError):
+            client.set(key, "for another")
+        for node in ("n2", "n3"):
+            fake[node].do(lambda node=node: setattr(fake[node], "greets", True))
+        assert eventually(lambda: client.set(other, "ours")) is True
+        assert client.explain(other).version == fake.map.version
+        assert not fake["n1"].entries
+
+
+def test_a_whole_cluster_set_up_anew_is_accepted(fake: FakeCluster) -> None:
+    with Client(fake.address, timeout=1) as client:
+        connect_to_all(fake, client)
+        members = tuple(replace(m, incarnation="z") for m in fake.map.members)
+        fake.map = TierMap("c1", 3, 3, members, "z", founded="z")
+        for node in list(fake.nodes):
+            replaced(fake, node, fake.map)
+        for node in fake.nodes:
+            assert eventually(lambda node=node: client.set(fake.key_of(node), "new")) is True
+        assert client.explain("k").version == 3
 
 
 def test_a_map_of_another_cluster_is_ignored_while_ours_lives(

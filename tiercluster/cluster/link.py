@@ -132,6 +132,7 @@ class Link:
 
     def _lost(self) -> None:
         self.is_up, self.offset_ms, self.greeted_at = False, None, 0.0
+        self.cluster = None
         self.silent_since = 0.0
 
     def send(self, frames: list[bytes]) -> bool:

@@ -49,6 +49,7 @@ class Members:
         self.by_node: dict[str, Link] = {}
         self.routed: Router | None = None  # that by_node was made for
         self._own: dict[int, Link] = {}  # requests of our own that wait: greetings, subscriptions
+        self._strangers: set[str] = set()  # addresses where another cluster has answered last
         self._subscribed: Link | None = None
         self.renew_at = 0.0
 
@@ -86,7 +87,7 @@ class Members:
 
     def _welcomed(self, link: Link, welcome: Welcome) -> None:
         """A member's own map. Another cluster's is taken only if nobody of ours is left: the
-        members may have been set up anew at their old addresses."""
+        members may have been set up anew at their old addresses, or one of them alone."""
         try:
             tier_map = decode_map(welcome.map)
         except ValueError as error:
@@ -95,11 +96,20 @@ class Members:
         self.happened = True
         ours = self.feed.cluster
         is_foreign = ours is not None and bool(tier_map.cluster) and tier_map.identity != ours
-        others = (o for o in self.links.values() if o is not link and o.is_ready)
-        if is_foreign and any(other.cluster == ours for other in others):
-            self._close(link)
-            return
+        if is_foreign:
+            self._strangers.add(link.address)
+            if not all(map(self._is_gone, self._up_addresses())):
+                self._close(link)
+                self.open_more()
+                return
+            self._strangers.clear()
+        self._strangers.discard(link.address)
         self.feed.use(tier_map, another_cluster=is_foreign)
+
+    def _is_gone(self, address: str) -> bool:
+        """Whether a member of ours is no more at this address: nobody is there, or a stranger."""
+        link = self.links.get(address)
+        return address in self._strangers or (link is not None and link.failed_at > 0)
 
     # --- the map --------------------------------------------------------------------------------
 
@@ -190,10 +200,12 @@ class Members:
                 spare -= 1
 
     def _addresses(self) -> list[str]:
+        return [*self._up_addresses(), *self._seeds]
+
+    def _up_addresses(self) -> list[str]:
         router = self.feed.router
         members = router.tier_map.members if router else ()
-        up = [m.address for m in members if m.state is NodeState.UP]
-        return [*up, *self._seeds]
+        return [m.address for m in members if m.state is NodeState.UP]
 
     def reach(self, node: str) -> int | None:
         link = self.by_node.get(node) or self._connect(node)
