@@ -83,10 +83,10 @@ class Session:
             or router is not members.routed
             or now >= self._chores_at
             or self._attempts
-            or not is_straight(operation, deadline - now)
+            or not is_straight(operation)
         ):
             return self.begin(operation, now, deadline)
-        ways = ways_of(operation, router, members.by_node)
+        ways = ways_of(operation, router, members.by_node, deadline - now)
         if not ways:
             return self.begin(operation, now, deadline)
         questions: list[Question] = []
@@ -124,7 +124,12 @@ class Session:
         if reply.rid != question.rid or not is_good:
             return answer
         operation.answered_by, operation.router = link.node, self.feed.router
-        left = operation.take(question.part, reply)
+        try:
+            left = operation.take(question.part, reply)
+        except ProtocolError:
+            self.counts.bad_answers += 1
+            self._count(operation)
+            raise
         if reply.map_version > self.feed.version:
             self._chores_at = 0.0
             self._members.want_map(link)

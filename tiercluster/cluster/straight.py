@@ -18,7 +18,8 @@ from .plan import Operation, Part, fits_one_message
 from .routing import Router
 from .wire import Kind, Reply, Request, WireError
 
-_LEAST_TIME_S = 2 * QUICK_WAIT_MS / 1000  # left to a call that may wait on one socket for a while
+# Time left for each owner that may be waited for, so that the path can be left before the deadline.
+_LEAST_TIME_S = 2 * QUICK_WAIT_MS / 1000
 _ONE: Part = (0,)
 
 
@@ -43,28 +44,28 @@ class Answer(NamedTuple):
 NOTHING = Answer()
 
 
-def is_straight(operation: Operation, time_left_s: float) -> bool:
-    """Whether the path may be tried: keys that fit one message, and time to leave it again."""
+def is_straight(operation: Operation) -> bool:
+    """Whether the path may be tried: keys that fit one message."""
     keys = operation.keys
     return (
         len(keys) > 0
-        and time_left_s >= _LEAST_TIME_S
         and operation.kind is not Kind.SUBSCRIBE
         and (len(keys) == 1 or fits_one_message(operation))
     )
 
 
 def ways_of(
-    operation: Operation, router: Router, links: Mapping[str, Link]
+    operation: Operation, router: Router, links: Mapping[str, Link], time_left_s: float
 ) -> list[tuple[Link, Part]]:
-    """The part of each owner with the connection to it; empty if one of them has none."""
+    """The part of each owner with the connection to it; empty if one of them has none, or if there
+    is no time to wait for each of them in turn."""
     ways: list[tuple[Link, Part]] = []
     for node, part in _parts_of(operation, router):
         link = links.get(node) if node else None
         if link is None or link.offset_ms is None:
             return []
         ways.append((link, part))
-    return ways
+    return ways if time_left_s >= len(ways) * _LEAST_TIME_S else []
 
 
 def _parts_of(operation: Operation, router: Router) -> list[tuple[str | None, Part]]:

@@ -61,6 +61,7 @@ RENEW_S = 1.0  # between renewals of the subscription, which also prove that the
 SILENCE_S = 2.5  # without a word of a quorum: try another member
 PROPOSAL_S = 2.0  # a proposal without an answer is dropped; its proposer tries again
 PROPOSALS_LIMIT = 1000
+POLL_MS = 100
 
 
 class Follower:
@@ -81,7 +82,8 @@ class Follower:
         self._deliver = deliver
         self._curve = curve
         self._client = os.urandom(CLIENT_ID_BYTES)
-        self._inbox: Inbox[bytes | None] = Inbox(PROPOSALS_LIMIT)
+        self._inbox: Inbox[bytes] = Inbox(PROPOSALS_LIMIT)
+        self._stopping = threading.Event()
         self._state = state or MapState()
         self._waiting: dict[int, tuple[float, str, str]] = {}  # rid: until, command id, barrier
         self._barriers: dict[str, int] = {}  # token: the version that must be applied first
@@ -107,7 +109,7 @@ class Follower:
             self._deliver(BarrierDone(token, ok=False))
 
     def stop(self, timeout_s: float = 2.0) -> None:
-        self._inbox.tell(None)
+        self._stopping.set()  # seen within POLL_MS
         self._thread.join(timeout_s)
 
     # --- the loop -------------------------------------------------------------------------------
@@ -115,20 +117,19 @@ class Follower:
     def _run(self) -> None:
         poller = zmq.Poller()
         poller.register(self._inbox, zmq.POLLIN)
-        while True:
+        while not self._stopping.is_set():
             now = time.monotonic()
             if self._socket is None or now - self._heard > SILENCE_S:
                 self._connect(poller, now)
             if self._socket is not None and now - self._renewed > RENEW_S:
                 self._renew(now)
-            ready = dict(poller.poll(100))
+            ready = dict(poller.poll(POLL_MS))
             if self._socket in ready:
                 self._receive()
             for frame in self._inbox.drain():
-                if frame is None:
-                    return self._close()
                 self._send_proposal(frame)
             self._expire(time.monotonic())
+        self._close()
 
     def _close(self) -> None:
         if self._socket is not None:

@@ -265,6 +265,7 @@ def test_an_answer_that_does_not_fit_its_question_is_a_protocol_error() -> None:
     ]
     with pytest.raises(ProtocolError, match="does not fit"):
         world.quick(get_all())
+    assert (world.session.counts.calls, world.session.counts.bad_answers) == (1, 1)
 
 
 def stored(request: Request) -> list[list[bytes]]:
@@ -298,3 +299,12 @@ def test_bytes_that_are_no_answer_fail_the_call_and_not_the_session() -> None:
     operation = get_all()
     assert world.quick(operation, 10.06) is None
     assert operation.datas == KEYS
+
+
+def test_without_time_to_wait_for_each_owner_the_path_is_not_tried() -> None:
+    """Each of three answers may be waited for 5 ms; a call of 20 ms could end too late."""
+    world = World()
+    attempt = world.session.quick(get_all(), 10.01, 10.03, lambda: 10.01)
+    assert attempt is not None
+    world.session.end(attempt)
+    assert World().session.quick(get_all(), 10.01, 10.05, lambda: 10.01) is None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tiercluster.cluster.wire import Ack, Status
+from tiercluster.cluster.wire import Ack, Flags, Status, Stored
 from tiercluster.node.writelog import LONG_S, Answered, WriteLog
 
 ANSWER = Answered(Status.OK, Ack(), b"")
@@ -45,3 +45,19 @@ def test_a_retry_that_may_be_a_forgotten_write_is_told_so() -> None:
         assert not log.knows(CLIENT, 1)
         assert log.may_have_forgotten(late)
         assert not log.may_have_forgotten(late + 0.1)
+
+
+def test_long_answers_are_forgotten_before_they_fill_the_memory() -> None:
+    log = WriteLog(limit=1000, keys_limit=100)
+    for rid in range(30):
+        log.begin(CLIENT, rid, 5.0 + rid / 10, 0.0)
+        for _ in range(2):  # said twice, kept once
+            log.finish(CLIENT, rid, Answered(Status.OK, Stored((1,) * 20), b""))
+    assert [rid for rid in range(30) if log.knows(CLIENT, rid)] == [25, 26, 27, 28, 29]
+    assert log.may_have_forgotten(5.0 + 24 / 10)
+    assert not log.may_have_forgotten(5.0 + 25 / 10)
+    log.expire(100.0)
+    assert len(log) == 0
+    log.begin(CLIENT, 99, 200.0, 100.0)
+    log.finish(CLIENT, 99, Answered(Status.OK, Flags((True,) * 90), b""))
+    assert log.knows(CLIENT, 99)
