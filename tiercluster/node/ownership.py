@@ -113,8 +113,11 @@ class Ownership:
         were behind, too; they end when these confirm."""
         was, now_me = old.member(self._node), new.member(self._node)
         if was is None or was.state is not NodeState.UP or not self._is_ours(was):
-            is_down = any(m.state is NodeState.DOWN and m.id != self._node for m in new.members)
-            return is_down or _has_moved(was, now_me)
+            # A newcomer cannot tell when they went, nor whether those who LEFT were UP then.
+            somebody_went = any(
+                m.state is not NodeState.UP and m.id != self._node for m in new.members
+            )
+            return somebody_went or _has_moved(was, now_me)
         up = {m.id for m in new.members if m.state is NodeState.UP}
         gone = [m for m in old.members if m.state is NodeState.UP and m.id not in up]
         if not gone:

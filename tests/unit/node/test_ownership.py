@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from tiercluster.cluster.ring import SLOTS
 from tiercluster.node.ownership import NOBODYS, Ownership, SlotState
 from tiercluster.tiermap import Admin, Member, NodeState, TierMap
@@ -152,8 +154,10 @@ def test_one_voted_out_that_knew_all_who_voted_is_replaced_at_once():
     assert ownership.is_settled
 
 
-def test_a_newcomer_that_finds_a_member_down_waits_for_its_lease():
-    down = replace(THREE[1], state=NodeState.DOWN, since_version=2)
+@pytest.mark.parametrize("state", [NodeState.DOWN, NodeState.LEFT])
+def test_a_newcomer_that_finds_a_member_gone_waits_for_its_lease(state: NodeState):
+    """It may have gone just now: LEFT by force while it was UP and served."""
+    down = replace(THREE[1], state=state, since_version=2)
     ownership = Ownership("n1", "n1", FENCE_S)
     ownership.use_map(tier_map(3, THREE[0], down, THREE[2]), 1.0)
     ownership.confirm("n3", THREE[2].incarnation, 3, 1.0)
