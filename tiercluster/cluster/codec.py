@@ -21,6 +21,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from io import BytesIO
 from operator import attrgetter
 from typing import Any
 
@@ -60,8 +61,8 @@ def _check(code: str) -> Check:
     if code in _UNPACK:
         return _UNPACK[code]
     types = frozenset(_CODES[code[0]] + ((_NONE,) if "?" in code else ()))
-    one = _one(code, types, {"k": _is_key, "f": _is_number, "u": _is_stored}.get(code[0]))
-    return _many(code, types, one) if "*" in code else one
+    is_good = {"k": _is_key, "f": _is_number, "u": _is_stored}.get(code[0])
+    return (_many if "*" in code else _one)(code, types, is_good)
 
 
 def _is_key(value: Any) -> bool:
@@ -85,20 +86,14 @@ def _one(code: str, types: frozenset[type], is_good: Callable[[Any], bool] | Non
     return check
 
 
-def _many(code: str, types: frozenset[type], one: Check) -> Check:
-    is_number = code[0] == "f"
-
+def _many(code: str, types: frozenset[type], is_good: Callable[[Any], bool] | None) -> Check:
     def check(values: Any) -> Any:
         if type(values) is not tuple or len(values) > MAX_KEYS:
             raise WireError("a field is no list, or too long")
-        if len(values) < 2:
-            for value in values:
-                one(value)
-            return values
         if not types.issuperset(map(type, values)):
             raise WireError(f"a list of code {code[0]} holds something else")
-        if is_number and not all(map(_is_number, values)):
-            raise WireError("a list of numbers holds NaN")
+        if is_good is not None and not all(map(is_good, values)):
+            raise WireError(f"a list of code {code[0]} holds a value that is none")
         return values
 
     return check
@@ -226,6 +221,11 @@ _TAGS = (0, 1, 2, 3, 4, 5, 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 26
 _DECODERS: dict[int, Callable[..., Any]] = dict.fromkeys(_TAGS, _refuse)
 _DEPTH = 3  # header, fields, list
 _PLAIN_DEPTH = 8
+
+
+def values_of(body: bytes, sizes: Sequence[int]) -> list[bytes]:
+    """The values that make up a body; their sizes have been checked."""
+    return [body] if len(sizes) == 1 else list(map(BytesIO(body).read, sizes))
 
 
 def _header(frames: Sequence[bytes], length: int) -> tuple[Any, ...]:

@@ -7,9 +7,9 @@ answer for that part (`take`). Which node gets which part, and when, is decided 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from io import BytesIO
 from typing import ClassVar, NamedTuple, TypeVar
 
+from .codec import values_of
 from .errors import ProtocolError, SerializationError, TierclusterError
 from .routing import Router
 from .wire import (
@@ -124,12 +124,10 @@ def cut(body: bytes, sizes: Sequence[int]) -> list[bytes | None]:
     _check(least >= LEFT_OUT, "sizes")
     total = sum(sizes) if least >= 0 else sum([size for size in sizes if size > 0])
     _check(total == len(body), "body")
-    if len(sizes) == 1:
-        return [body if least >= 0 else None]
-    read = BytesIO(body).read
     if least >= 0:
-        return list(map(read, sizes))
-    return [read(size) if size >= 0 else None for size in sizes]
+        return [*values_of(body, sizes)]
+    found = iter(values_of(body, [size for size in sizes if size >= 0]))
+    return [next(found) if size >= 0 else None for size in sizes]
 
 
 class Found(NamedTuple):

@@ -97,16 +97,15 @@ class Session:
             if question is None:
                 break
             questions.append(question)
+        unsent = [part for _, part in ways[len(questions) :]]
         for at, question in enumerate(questions):
             answer = self._answer_to(question, operation, clock)
             if answer is not None:
-                unsent = [part for _, part in ways[len(questions) :]]
                 waiting = questions[at:]
                 if answer.left:
                     unsent, waiting = [answer.left, *unsent], waiting[1:]
                 return self._leave_straight(operation, waiting, unsent, answer, deadline, clock())
-        if len(questions) < len(ways):
-            unsent = [part for _, part in ways[len(questions) :]]
+        if unsent:
             return self._leave_straight(operation, [], unsent, NOTHING, deadline, clock())
         self._count(operation)
         return None

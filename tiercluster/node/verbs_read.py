@@ -131,9 +131,8 @@ class ReadVerbs:
         if hits := len(sizes) - len(holes):
             self.hits[HOT] += hits
             self._holdings.standing.succeeded(HOT, now)
-        if not elsewhere and (
-            len(sizes) <= _SAFE_KEYS or sum(sizes) <= MAX_BODY_BYTES - len(sizes)
-        ):
+        # A miss counts as -1.
+        if not elsewhere and sum(sizes) + len(sizes) <= MAX_BODY_BYTES:
             body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
             return Status.OK, Values(tuple(sizes), bytes(flags)), body
         gathering = _Gathering(origin, False, sizes, flags, chunks)

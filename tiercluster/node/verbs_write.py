@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from io import BytesIO
 
+from tiercluster.cluster.codec import values_of
 from tiercluster.cluster.wire import (
     Counter,
     Delete,
@@ -44,11 +44,6 @@ def expires_at(ttl: float | None, now: float) -> float:
     if ttl is None:
         return NEVER
     return now + ttl if ttl > 0 else now
-
-
-def _cut(body: bytes, sizes: Sequence[int]) -> list[bytes]:
-    """The values of which a body is made, as the decoder has checked."""
-    return [body] if len(sizes) == 1 else list(map(BytesIO(body).read, sizes))
 
 
 class _Storing:
@@ -91,7 +86,7 @@ class WriteVerbs:
         is_plain = asked.mode == Mode.SET
         expires = expires_at(asked.ttls[0], now)
         for index, (key, slot, value, flags) in enumerate(
-            zip(asked.keys, slots, _cut(body, asked.sizes), asked.flags, strict=True)
+            zip(asked.keys, slots, values_of(body, asked.sizes), asked.flags, strict=True)
         ):
             if index and len(asked.ttls) > 1:
                 expires = expires_at(asked.ttls[index], now)
