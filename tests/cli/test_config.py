@@ -81,6 +81,8 @@ def _spelled(value: Any) -> str:
         ("[hot]\nwindow_s = 0", "hot: window_s and deadline_s must be above 0"),
         ("[detector]\nstall_s = 0", "detector: heartbeat_s and stall_s must be above 0"),
         ("id = 3", "id (FILE): a text is needed, not 3"),
+        ("replicas = 4", "replicas must be from 1 to 3"),
+        ("replicas = 1.5", "replicas (FILE): 1.5 is no whole number"),
         ('weight = "heavy"', "weight (FILE): 'heavy' is no number"),
         ("weight = -1", "weight (FILE): -1 is out of range"),
         ("insecure = 1", "insecure (FILE): true or false is needed, not 1"),

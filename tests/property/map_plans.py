@@ -15,6 +15,7 @@ from tiercluster.tiermap import (
     Drain,
     Drained,
     Health,
+    LevelRaised,
     MapState,
     NodeJoined,
     NodeState,
@@ -59,6 +60,8 @@ COMMANDS: tuple[st.SearchStrategy[Command], ...] = (
         incarnation=st.sampled_from(["i1", "i2", "i3"]),
         keep_cold=flags,
         max_unavailable=shares,
+        level=st.sampled_from([1, 2, 2, 2]),
+        replicas=st.sampled_from([1, 2, 2, 3]),
     ),
     st.builds(NodeStopped, **envelope, node=nodes, incarnation=incarnations.filter(bool)),
     st.builds(
@@ -93,6 +96,7 @@ COMMANDS: tuple[st.SearchStrategy[Command], ...] = (
         evidence=evidences,
     ),
     st.builds(Restore, **envelope, node=nodes, tiers=tiers),
+    st.builds(LevelRaised, **envelope, level=st.sampled_from([1, 2, 3]), map_digest=st.just("")),
     st.builds(Barrier, **envelope),
 )
 steps = st.tuples(st.one_of(*COMMANDS), st.sampled_from([True, True, True, False]))
@@ -143,6 +147,8 @@ def aimed(tier_map: TierMap, command: Command) -> Command:
             return replace(command, node=node, tiers=TIERS, incarnation=incarnation(node))
         case NodeStopped():
             return replace(command, incarnation=incarnation(command.node))
+        case LevelRaised():
+            return replace(command, map_digest=tier_map.digest)
         case TierFailed():
             return replace(command, generation=generation_of(tier_map, command.ref))
         case TierRecovering() | TierRecovered():
@@ -158,9 +164,11 @@ def generation_of(tier_map: TierMap, ref: TierRef) -> int:
     return record.generation if record else 1
 
 
-def started(count: int = 3, share: float = 1 / 3) -> MapState:
+def started(count: int = 3, share: float = 1 / 3, level: int = 1) -> MapState:
     """A cluster in which the first ``count`` nodes have joined, its guard's limit ``share``."""
-    base = NodeJoined(id="", by="", node="", cluster="c", address="a:1", incarnation="i1")
+    base = NodeJoined(
+        id="", by="", node="", cluster="c", address="a:1", incarnation="i1", level=level
+    )
     joins = [replace(base, id=f"j{n}", by=n, node=n) for n in NODES[:count]]
     founding = [replace(join, max_unavailable=share) for join in joins[:1]]
     return applied(MapState(), [*founding, *joins[1:]])
@@ -172,4 +180,6 @@ def applied(state: MapState, commands: Iterable[Command]) -> MapState:
     return state
 
 
-STARTS = st.builds(started, st.sampled_from([0, 1, 2, 3, 3, 4, 4]), shares)
+STARTS = st.builds(
+    started, st.sampled_from([0, 1, 2, 3, 3, 4, 4]), shares, st.sampled_from([1, 2, 2])
+)

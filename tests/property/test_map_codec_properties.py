@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 
 import cbor2
 from hypothesis import given, settings
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from tiercluster.tiermap import (
     Event,
+    LevelRaised,
     MapState,
     Member,
     NodeJoined,
@@ -37,16 +39,24 @@ FACTS = (("failures", 5), ("rate", 0.5), ("path", "/data"))
 JOIN = NodeJoined(
     id="j", by="n1", node="n1", cluster="c", address="a:1", incarnation="i", max_unavailable=0.3
 )
+JOIN_2 = replace(JOIN, level=2, replicas=3)
+RAISE = LevelRaised(id="r", by="n1", level=2, map_digest="d")
 COMMAND = TierFailed(
     id="c", by="n1", ref=TierRef("n1", Tier.COLD), generation=3, reason="EIO", evidence=FACTS
 )
 MAP = TierMap("c", 7, 3, (Member("n1", "a:1", incarnation="i", unreachable_by=("n2",)),), "d")
+MAP_2 = replace(MAP, replicas=2, members=(replace(MAP.members[0], level=2),))
 EVENT = Event(7, 1.5, "n1/cold", "UP", "DOWN", "n1", "EIO", FACTS)
 STATE = MapState(MAP, (EVENT,), (Outcome("c", OutcomeCode.DONE, "done", 7),))
 FRAMES = (
     encode_command(COMMAND),
     encode_command(JOIN),
+    encode_command(JOIN_2),
+    encode_command(RAISE),
     encode_map(MAP),
+    encode_map(MAP_2),
+    encode_state(MapState(MAP_2)),
+    encode_delta(diff(MAP, MAP_2)),
     encode_state(STATE),
     encode_event(EVENT),
     encode_delta(diff(TierMap(), MAP)),
@@ -95,13 +105,23 @@ plain = st.recursive(
     lambda inner: st.lists(inner, max_size=4),
     max_leaves=8,
 )
-KINDS = ("barrier", "drain", "node_joined", "tier_failed", "restore", "map", "state", "event")
+KINDS = (
+    "barrier",
+    "level_raised",
+    "drain",
+    "node_joined",
+    "tier_failed",
+    "restore",
+    "map",
+    "state",
+    "event",
+)
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.sampled_from(KINDS), st.lists(plain, max_size=13))
-def test_frames_with_any_fields(kind: str, fields: list[object]) -> None:
-    decode_all(cbor2.dumps([1, kind, *fields]))
+@given(st.sampled_from([1, 2]), st.sampled_from(KINDS), st.lists(plain, max_size=15))
+def test_frames_with_any_fields(version: int, kind: str, fields: list[object]) -> None:
+    decode_all(cbor2.dumps([version, kind, *fields]))
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

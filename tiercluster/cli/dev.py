@@ -75,6 +75,7 @@ def _plan(
 @click.option("--hot", metavar="SIZE", help="Memory of each hot tier.")
 @click.option("--warm", metavar="SIZE", help="Memory of each warm tier.")
 @click.option("--cold", metavar="SIZE", help="Disk of each cold tier.")
+@click.option("--replicas", metavar="N", help="Nodes that hold each entry, 1 to 3.")
 @click.option("--allow-faults", is_flag=True, help="Allow `fault inject`.")
 @click.pass_context
 def dev(
@@ -85,6 +86,7 @@ def dev(
     hot: str | None,
     warm: str | None,
     cold: str | None,
+    replicas: str | None,
     allow_faults: bool,
 ) -> None:
     """Run a whole local cluster, each node a process of its own; ctrl-c stops all.
@@ -98,7 +100,7 @@ def dev(
       tiercluster dev
       tiercluster dev --nodes 5 --data ./cluster --cold 1GiB --allow-faults
     """
-    extra = common((("--hot", hot), ("--warm", warm), ("--cold", cold)))
+    extra = common((("--hot", hot), ("--warm", warm), ("--cold", cold), ("--replicas", replicas)))
     extra += ("--allow-faults",) if allow_faults else ()
     directory = data or Path(tempfile.mkdtemp(prefix="tiercluster-dev-"))
     try:

@@ -62,6 +62,7 @@ def _flags(params: dict[str, Any]) -> dict[str, Any]:
 @click.option("--cold", metavar="SIZE", help="Disk of the cold tier. [default: 256MiB]")
 @click.option("--http", metavar="HOST:PORT", help="/metrics, /healthz, /readyz. [default: off]")
 @click.option("--weight", metavar="W", help="Share of the keys, against other nodes. [default: 1]")
+@click.option("--replicas", metavar="N", help="Nodes that hold each entry, 1 to 3. [default: 2]")
 @click.option("--cluster-name", metavar="NAME", help="Other clusters' nodes are refused.")
 @click.option(
     "--on-quorum-loss",

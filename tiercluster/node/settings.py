@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tiercluster.tiermap import DEFAULT_REPLICAS, MAX_REPLICAS
+
 MiB = 2**20
 
 
@@ -84,6 +86,7 @@ class NodeSettings:
     keys: Path | None = None  # directory made by `tiercluster keygen`
     on_quorum_loss: str = "serve"
     max_unavailable: float = 1 / 3
+    replicas: int = DEFAULT_REPLICAS
     stop_grace_s: float = 5.0
     hot: TierSettings = field(default_factory=lambda: TierSettings(64 * MiB, 5))
     warm: TierSettings = field(default_factory=lambda: TierSettings(64 * MiB, 10))
@@ -98,6 +101,8 @@ class NodeSettings:
             raise ValueError("on_quorum_loss must be serve, read_only or fence")
         if not 0 < self.max_unavailable <= 1:
             raise ValueError("max_unavailable must be above 0 and at most 1")
+        if not 1 <= self.replicas <= MAX_REPLICAS:
+            raise ValueError(f"replicas must be from 1 to {MAX_REPLICAS}")
         if self.join and self.peers:
             raise ValueError("give --peer (a voter) or --join (a follower), not both")
         if self.weight <= 0:

@@ -4,7 +4,6 @@ This door is light: it imports neither the consensus (`tiermap.raft`) nor pysync
 """
 
 from .codec import (
-    CODEC_VERSION,
     MAX_COMMAND_BYTES,
     MAX_STATE_BYTES,
     decode_command,
@@ -26,6 +25,7 @@ from .commands import (
     Drain,
     Drained,
     Envelope,
+    LevelRaised,
     NodeJoined,
     NodeStopped,
     RemoveNode,
@@ -38,10 +38,14 @@ from .commands import (
 )
 from .delta import MapDelta, diff, patch
 from .guard import Guard
-from .limits import MAX_EVENTS, MAX_MEMBERS, MAX_OUTCOMES, brief, evidence
+from .limits import MAX_EVENTS, MAX_MEMBERS, MAX_OUTCOMES, MAX_REPLICAS, brief, evidence
 from .machine import apply, outcome_of
+from .schema import CODEC_VERSION
 from .types import (
     DEFAULT_MAX_UNAVAILABLE,
+    DEFAULT_REPLICAS,
+    FIRST_LEVEL,
+    LEVEL,
     TIERS,
     Admin,
     Event,
@@ -62,10 +66,14 @@ from .types import (
 __all__ = [
     "CODEC_VERSION",
     "DEFAULT_MAX_UNAVAILABLE",
+    "DEFAULT_REPLICAS",
+    "FIRST_LEVEL",
+    "LEVEL",
     "MAX_COMMAND_BYTES",
     "MAX_EVENTS",
     "MAX_MEMBERS",
     "MAX_OUTCOMES",
+    "MAX_REPLICAS",
     "MAX_STATE_BYTES",
     "TIERS",
     "Admin",
@@ -78,6 +86,7 @@ __all__ = [
     "Evidence",
     "Guard",
     "Health",
+    "LevelRaised",
     "MapDelta",
     "MapState",
     "Member",

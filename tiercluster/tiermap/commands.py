@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .types import DEFAULT_MAX_UNAVAILABLE, Evidence, Tier, TierRef
+from .types import (
+    DEFAULT_MAX_UNAVAILABLE,
+    DEFAULT_REPLICAS,
+    FIRST_LEVEL,
+    Evidence,
+    Tier,
+    TierRef,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +43,8 @@ class NodeJoined(Envelope):
     incarnation: str
     keep_cold: bool = False
     max_unavailable: float = DEFAULT_MAX_UNAVAILABLE  # becomes the cluster's if it is the first
+    level: int = FIRST_LEVEL  # the newest that its software speaks
+    replicas: int = DEFAULT_REPLICAS  # becomes the cluster's if it has none and ``level`` >= 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +143,16 @@ class Restore(Envelope):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LevelRaised(Envelope):
+    """Every member was heard to speak ``level``, in the map of this digest. Conditional on that map
+    being the current one, and on everybody in it being UP."""
+
+    level: int
+    map_digest: str
+    replicas: int = DEFAULT_REPLICAS  # becomes the cluster's if it has none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Barrier(Envelope):
     """Changes nothing; that it was applied proves that this member is up to date."""
 
@@ -150,5 +169,6 @@ Command = (
     | Drain
     | Drained
     | Restore
+    | LevelRaised
     | Barrier
 )

@@ -21,6 +21,7 @@ class MapDelta:
     founded: str
     changed: tuple[Member, ...] = ()  # new or different, sorted by id
     gone: tuple[str, ...] = ()
+    replicas: int = 0
 
 
 def diff(old: TierMap, new: TierMap) -> MapDelta:
@@ -38,6 +39,7 @@ def diff(old: TierMap, new: TierMap) -> MapDelta:
         founded=new.founded,
         changed=tuple(m for m in new.members if before.get(m.id) != m),
         gone=tuple(m.id for m in old.members if m.id not in after),
+        replicas=new.replicas,
     )
 
 
@@ -60,4 +62,5 @@ def patch(old: TierMap, delta: MapDelta) -> TierMap:
         digest=delta.digest,
         max_unavailable=delta.max_unavailable,
         founded=delta.founded,
+        replicas=delta.replicas,
     )

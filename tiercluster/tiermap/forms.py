@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
@@ -94,6 +94,17 @@ def _check_share(value: Any) -> float:
     return number
 
 
+def whole(least: int, most: int) -> Form[int]:
+    """A whole number within limits."""
+
+    def check(value: Any) -> int:
+        if type(value) is not int or not least <= value <= most:
+            raise ValueError(f"a whole number from {least} to {most} was expected")
+        return value
+
+    return same(check)
+
+
 NODE_ID = same(_check_node_id)
 FLAG = same(_check_flag)
 COUNT = same(_check_count)
@@ -151,10 +162,11 @@ EVIDENCE: Form[tuple[Fact, ...]] = Form(
 )
 
 
-def record(kind: type[T], forms: Mapping[str, Form[Any]]) -> Form[T]:
-    """A dataclass as the list of its fields, in their order; each field needs its form."""
+def record(kind: type[T], forms: Mapping[str, Form[Any]], without: Collection[str] = ()) -> Form[T]:
+    """A dataclass as the list of its fields, in their order; each field needs its form. Those
+    ``without`` are not written, and have their defaults when read."""
     names = tuple(field.name for field in dataclasses.fields(kind))  # type: ignore[arg-type]
-    fields = tuple((name, forms[name]) for name in names)
+    fields = tuple((name, forms[name]) for name in names if name not in without)
 
     def pack(value: T) -> list[Any]:
         return [form.pack(getattr(value, name)) for name, form in fields]

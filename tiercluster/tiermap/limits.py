@@ -18,6 +18,8 @@ MAX_EVIDENCE_BYTES = 1024  # all keys and values of one evidence together
 MAX_COUNT = 2**62  # versions and generations; far from where CBOR needs big numbers
 MIN_WEIGHT = 1e-3
 MAX_WEIGHT = 1e6
+MAX_REPLICAS = 3
+MAX_LEVEL = 1000
 
 
 def brief(text: str, limit: int = MAX_REASON_BYTES) -> str:

@@ -16,13 +16,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import assert_never
 
-from . import node_steps, tier_steps
+from . import level_steps, node_steps, tier_steps
 from .codec import encode_command
 from .commands import (
     Barrier,
     Command,
     Drain,
     Drained,
+    LevelRaised,
     NodeJoined,
     NodeStopped,
     RemoveNode,
@@ -53,10 +54,13 @@ DIGEST_CHARS = 32
 
 def apply(state: MapState, command: Command) -> MapState:
     """The state after ``command``: the same one if its id is among the outcomes already; otherwise
-    one outcome more and, if the command takes effect, the map one version on with its events."""
+    one outcome more and, if the command takes effect, the map one version on with its events. What
+    a member of the map's level cannot read is passed over without a trace, as it does it."""
     if any(outcome.command_id == command.id for outcome in state.outcomes):
         return state
     verdict = _judge(state.map, command)
+    if level_steps.is_passed_over(state.map, command, verdict):
+        return state
     after = _committed(state.map, verdict, command)
     events = tuple(_events(state.map, after, command))
     changes = brief(", ".join(f"{e.ref} {e.to_state}" for e in events))
@@ -98,6 +102,8 @@ def _judge(tier_map: TierMap, command: Command) -> Verdict:
             return tier_steps.drained(tier_map, command)
         case Restore():
             return tier_steps.restore(tier_map, command)
+        case LevelRaised():
+            return level_steps.level_raised(tier_map, command)
         case Barrier():
             return Verdict(OutcomeCode.DONE, "applied")
         case _:
@@ -120,6 +126,7 @@ def _committed(before: TierMap, verdict: Verdict, command: Command) -> TierMap:
         digest=_digest(before.digest, command, version),
         max_unavailable=settled.max_unavailable,
         founded=settled.founded,
+        replicas=settled.replicas,
     )
 
 

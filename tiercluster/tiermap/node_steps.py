@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .commands import NodeJoined, NodeStopped, RemoveNode, ReportReachable, ReportUnreachable
+from .level_steps import too_old
 from .limits import MAX_MEMBERS, brief
 from .types import Admin, Health, Member, NodeState, Tier, TierMap, TierRecord
 from .verdict import Verdict, done, noop, refused, stale, unknown, with_member, with_records
@@ -17,6 +18,8 @@ from .verdict import Verdict, done, noop, refused, stale, unknown, with_member, 
 def node_joined(tier_map: TierMap, command: NodeJoined) -> Verdict:
     if tier_map.cluster and command.cluster != tier_map.cluster:
         return refused(f"this is cluster {tier_map.cluster}, not {command.cluster or 'a new one'}")
+    if reason := too_old(tier_map, command):
+        return refused(reason)
     member = tier_map.member(command.node)
     if member is None:
         return _join_first(tier_map, command)
@@ -47,26 +50,35 @@ def _join(tier_map: TierMap, member: Member, command: NodeJoined) -> Verdict:
         limit = command.max_unavailable
         founded = replace(tier_map, max_unavailable=limit, founded=command.incarnation)
         return done(_with_joined(founded, member, command))
-    unused = _unused_limit(tier_map, command)
+    unused = [*_unused_limit(tier_map, command), *_unused_replicas(tier_map, command)]
     if not unused:
         return done(_with_joined(tier_map, member, command))
-    told = replace(member, reason=f"{member.reason}; {unused}")
+    told = replace(member, reason="; ".join((member.reason, *unused)))
     return done(_with_joined(tier_map, told, command), told.reason)
 
 
 def _with_joined(tier_map: TierMap, member: Member, command: NodeJoined) -> TierMap:
     # What an earlier incarnation reported about others is not what this one sees.
     after = _without_reports_of({member.id}, with_member(tier_map, member))
-    return replace(after, cluster=tier_map.cluster or command.cluster)
+    replicas = tier_map.replicas or (command.replicas if command.level >= 2 else 0)
+    return replace(after, cluster=tier_map.cluster or command.cluster, replicas=replicas)
 
 
-def _unused_limit(tier_map: TierMap, command: NodeJoined) -> str:
-    """What a node is told whose max_unavailable is not the cluster's; empty if it is."""
+def _unused_replicas(tier_map: TierMap, command: NodeJoined) -> list[str]:
+    """What a node is told whose replicas are not the cluster's."""
+    agreed = tier_map.replicas
+    if command.level < 2 or agreed in (0, command.replicas):
+        return []
+    return [f"the cluster's replicas is {agreed}; this node's {command.replicas} is not used"]
+
+
+def _unused_limit(tier_map: TierMap, command: NodeJoined) -> list[str]:
+    """What a node is told whose max_unavailable is not the cluster's."""
     # What prints the same is the same: a third is written with more digits or fewer.
     agreed, offered = f"{tier_map.max_unavailable:g}", f"{command.max_unavailable:g}"
     if agreed == offered:
-        return ""
-    return f"the cluster's max_unavailable is {agreed}; this node's {offered} is not used"
+        return []
+    return [f"the cluster's max_unavailable is {agreed}; this node's {offered} is not used"]
 
 
 def _make_room(tier_map: TierMap) -> TierMap:
@@ -85,6 +97,7 @@ def _newcomer(command: NodeJoined) -> Member:
         raft=command.raft,
         weight=command.weight,
         incarnation=command.incarnation,
+        level=command.level,
         reason="joined",
     )
 
@@ -98,6 +111,7 @@ def _rejoined(tier_map: TierMap, member: Member, command: NodeJoined) -> Member:
         weight=command.weight,
         state=NodeState.UP,
         incarnation=command.incarnation,
+        level=command.level,
         unreachable_by=(),
         reason="restarted" if member.state is NodeState.UP else f"came back after {member.state}",
         tiers=tuple(_fresh(r, member.state, keeps_cold) for r in member.tiers),

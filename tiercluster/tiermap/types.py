@@ -20,6 +20,9 @@ from enum import StrEnum
 
 Evidence = tuple[tuple[str, str | int | float], ...]
 DEFAULT_MAX_UNAVAILABLE = 1 / 3
+DEFAULT_REPLICAS = 2
+FIRST_LEVEL = 1  # of a node that says nothing of levels
+LEVEL = 2  # the newest that this software speaks; docs/decisions/0008-versions-on-the-wire.md
 
 
 class Tier(StrEnum):
@@ -133,6 +136,7 @@ class Member:
     reason: str = ""
     since_version: int = 0
     tiers: tuple[TierRecord, ...] = tuple(TierRecord(t) for t in TIERS)
+    level: int = FIRST_LEVEL  # the newest that its software is known to speak
 
     def tier(self, tier: Tier) -> TierRecord:
         return self.tiers[TIERS.index(tier)]
@@ -155,7 +159,8 @@ class TierMap:
     that were wiped and set up anew under the same name are another one. ``ring_version`` is the
     last version that changed who may own keys (the serving members, their weights or incarnations).
     ``max_unavailable`` is the guard's, from the first node that joined: in here it cannot differ
-    between members."""
+    between members. ``replicas`` likewise: how many nodes hold each entry, from the first node that
+    could say so; 0 until then."""
 
     cluster: str = ""
     version: int = 0
@@ -164,6 +169,13 @@ class TierMap:
     digest: str = ""  # chain over all effective commands, hex
     max_unavailable: float = DEFAULT_MAX_UNAVAILABLE  # share of the tiers of a class, 0 to 1
     founded: str = ""
+    replicas: int = 0
+
+    @property
+    def level(self) -> int:
+        """The newest that every member speaks. It never falls: whoever speaks less is refused."""
+        levels = [m.level for m in self.members if m.state is not NodeState.LEFT]
+        return min(levels) if levels else max((m.level for m in self.members), default=FIRST_LEVEL)
 
     @property
     def identity(self) -> tuple[str, str]:
