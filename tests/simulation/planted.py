@@ -77,11 +77,13 @@ def _keeps_generation(original: Any) -> Any:
 
 
 def _no_floors(original: Any) -> Any:
-    return lambda self, ring_version, floors: original(self, ring_version, [0] * len(floors))
+    return lambda self, ring_version, floors, *rest: original(
+        self, ring_version, [0] * len(floors), *rest
+    )
 
 
 def _same_versions(original: Any) -> Any:
-    return lambda self, ring_version, floors: original(self, 0, [0] * len(floors))
+    return lambda self, ring_version, floors, *rest: original(self, 0, [0] * len(floors), *rest)
 
 
 def _no_hold_down(original: Any) -> Any:

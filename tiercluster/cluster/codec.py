@@ -36,11 +36,14 @@ from .wire import (
     MAX_KEYS,
     MAX_VALUE_BYTES,
     MAX_WIRE_KEY_BYTES,
+    NAME_BYTES,
     REPLY,
     VERSION,
     MapUpdate,
     Mode,
+    OpKind,
     Refusal,
+    Replicate,
     Reply,
     Request,
     Status,
@@ -273,6 +276,8 @@ def decode_request(frames: Sequence[bytes]) -> Request:
     body = frames[1] if len(frames) == 2 else b""
     if cls is Store:
         _check_store(fields_, len(body))
+    elif cls is Replicate:
+        _check_replicate(fields_, len(body))
     return Request(kind, rid, version, deadline, client, retry, fields_, body)
 
 
@@ -288,6 +293,18 @@ def _check_store(s: Store, body: int) -> None:
         raise WireError("a store whose sizes do not match its body")
     if s.mode not in (0, 1, 2, 3) or len(s.versions) != (n if s.mode == Mode.CAS else 0):
         raise WireError("a store of no known mode, or without its versions")
+
+
+def _check_replicate(r: Replicate, body: int) -> None:
+    n = len(r.keys)
+    if any(len(one) != n for one in (r.kinds, r.versions, r.sizes, r.flags, r.ttls)):
+        raise WireError("a replicate whose lists differ in length")
+    if sum(r.sizes) != body or (n and not 0 <= min(r.sizes) <= max(r.sizes) <= MAX_VALUE_BYTES):
+        raise WireError("a replicate whose sizes do not match its body")
+    if n and (max(r.kinds) > max(OpKind) or min(r.versions) < 0):
+        raise WireError("a replicate of no known kind, or of no version")
+    if len(r.names) not in (0, n * NAME_BYTES):
+        raise WireError("a replicate whose names do not match")
 
 
 def decode_reply(frames: Sequence[bytes]) -> Reply:

@@ -90,6 +90,23 @@ class Ring:
         names, mask = [node for node, _ in self.nodes], (1 << RANK_BITS) - 1
         return [names[winner & mask] for winner in best]
 
+    def leaders(self, among: Collection[str], count: int) -> list[tuple[str, ...]]:
+        """For every slot the best ``count`` of the nodes ``among``, or all if they are fewer, best
+        first; all at once, as `owners`."""
+        if count == 1:
+            return [(node,) if node else () for node in self.owners(among)]
+        nodes = [(rank, hashed) for rank, hashed in enumerate(self._hashed) if hashed[0] in among]
+        if not self._has_equal_weights or len(self.nodes) > BULK_NODES:
+            found = (self.preference(s) for s in range(SLOTS))
+            return [tuple([n for n in best if n in among][:count]) for best in found]
+        ranked = [[h << RANK_BITS | rank for h in self._column(node, prefix)]
+                  for rank, (node, prefix, _) in nodes]  # fmt: skip
+        if not ranked:
+            return [()] * SLOTS
+        names, mask = [node for node, _ in self.nodes], (1 << RANK_BITS) - 1
+        return [tuple([names[draw & mask] for draw in sorted(draws, reverse=True)[:count]])
+                for draws in zip(*ranked, strict=True)]  # fmt: skip
+
     def _column(self, node: str, prefix: bytes) -> array[int]:
         column = self._columns.get(node)
         if column is None:

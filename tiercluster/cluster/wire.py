@@ -23,6 +23,7 @@ MAX_WIRE_KEY_BYTES = 1 + MAX_NAMESPACE_BYTES + MAX_KEY_BYTES
 MAX_VALUE_BYTES = 8 * 2**20
 MAX_SCAN_PAGE = 1000
 CLIENT_ID_BYTES = 8
+NAME_BYTES = 20  # of a write in a Replicate: client, request id, ms that its answer is kept
 MISS = -1  # in place of a value's size
 LEFT_OUT = -2
 
@@ -52,6 +53,16 @@ class Kind(IntEnum):
     COLD_PUT = 41
     COLD_GET = 42
     COLD_DROP = 43
+    REPLICATE = 44
+    FILL = 45
+
+
+class OpKind(IntEnum):
+    """What happened to a key, in a Replicate."""
+
+    PUT = 0
+    DROP = 1
+    TOUCH = 2
 
 
 class Status(IntEnum):
@@ -261,6 +272,45 @@ class ColdDrop:
     shape: ClassVar[str] = "s y"
 
 
+@dataclass(frozen=True, slots=True)
+class Replicate:
+    """Message ``seq``, from 1, of the writes of an owner to a node that keeps copies; the stream is
+    named by both stints and ``epoch``. One element an op in ``kinds`` (OpKind), ``keys``,
+    ``versions``, ``sizes`` (values in the body), ``flags`` and ``ttls``; ``names`` has 20 bytes an
+    op (client, request id, ms left) or is empty. Then entries with ``prefix`` under ``cursor`` of a
+    scan are gone (-2: none), and ``filled`` slots have been sent whole. ``anew``: what the receiver
+    has of this owner is worth nothing."""
+
+    node: str
+    incarnation: str
+    to: str
+    epoch: int
+    seq: int
+    anew: bool
+    kinds: bytes
+    keys: tuple[bytes, ...]
+    versions: tuple[int, ...]
+    sizes: tuple[int, ...]
+    flags: bytes
+    ttls: tuple[float | None, ...]
+    names: bytes
+    prefix: bytes
+    cursor: int
+    filled: tuple[int, ...]
+    shape: ClassVar[str] = "s s s u u b y K V N y f?* y y i N"
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """Send me (``node``) all entries of these slots, in the stream of your writes to me."""
+
+    node: str
+    incarnation: str
+    to: str
+    slots: tuple[int, ...]
+    shape: ClassVar[str] = "s s s N"
+
+
 # replies
 
 
@@ -395,6 +445,18 @@ class ColdValue:
 
 
 @dataclass(frozen=True, slots=True)
+class Confirmed:
+    """The messages of this epoch up to ``applied`` have taken effect at this stint of the node.
+    ``why`` the one answered has not, if so."""
+
+    incarnation: str
+    epoch: int
+    applied: int
+    why: str
+    shape: ClassVar[str] = "s u u s"
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
     text: str
     shape: ClassVar[str] = "s"
@@ -407,11 +469,12 @@ class Ack:
 
 Fields = (
     Get | Store | Delete | Incr | Touch | Peek | Scan | DeletePrefix | Hello | Subscribe | Propose
-    | StatusQuery | EventsQuery | Fault | Probe | Ping | ColdPut | ColdGet | ColdDrop
+    | StatusQuery | EventsQuery | Fault | Probe | Ping | ColdPut | ColdGet | ColdDrop | Replicate
+    | Fill
 )  # fmt: skip
 Result = (
     Values | Stored | Flags | Counter | Peeked | Page | Count | Welcome | MapUpdate | Decided
-    | Report | EventList | Pong | ColdValue | Refusal | Ack
+    | Report | EventList | Pong | ColdValue | Confirmed | Refusal | Ack
 )  # fmt: skip
 
 ASKED: dict[Kind, type[Fields]] = {
@@ -420,6 +483,7 @@ ASKED: dict[Kind, type[Fields]] = {
     Kind.SUBSCRIBE: Subscribe, Kind.PROPOSE: Propose, Kind.STATUS: StatusQuery,
     Kind.EVENTS: EventsQuery, Kind.FAULT: Fault, Kind.PROBE: Probe, Kind.PEER_PING: Ping,
     Kind.COLD_PUT: ColdPut, Kind.COLD_GET: ColdGet, Kind.COLD_DROP: ColdDrop,
+    Kind.REPLICATE: Replicate, Kind.FILL: Fill,
 }  # fmt: skip
 ANSWERED: dict[Kind, type[Result]] = {
     Kind.GET: Values, Kind.STORE: Stored, Kind.DELETE: Flags, Kind.INCR: Counter,
@@ -427,7 +491,7 @@ ANSWERED: dict[Kind, type[Result]] = {
     Kind.HELLO: Welcome, Kind.SUBSCRIBE: MapUpdate, Kind.MAP_PUSH: MapUpdate,
     Kind.PROPOSE: Decided, Kind.STATUS: Report, Kind.EVENTS: EventList, Kind.FAULT: Ack,
     Kind.PROBE: Report, Kind.PEER_PING: Pong, Kind.COLD_PUT: Ack, Kind.COLD_GET: ColdValue,
-    Kind.COLD_DROP: Ack,
+    Kind.COLD_DROP: Ack, Kind.REPLICATE: Confirmed, Kind.FILL: Ack,
 }  # fmt: skip
 
 

@@ -27,6 +27,7 @@ class _Read:
     version: int
     waiters: list[Waiter]
     job: Job | None = None  # of our own cold tier
+    is_quiet: bool = True  # nobody asks who would read it: it does not count as a read
 
 
 class ColdReads:
@@ -41,9 +42,11 @@ class ColdReads:
         self._waiting = 0
         self.shed = 0
 
-    def ask(self, entry: Entry, waiter: Waiter, now: float, deadline: float = 0.0) -> bool:
+    def ask(self, entry: Entry, waiter: Waiter, now: float, deadline: float = 0.0,
+            quiet: bool = False) -> bool:  # fmt: skip
         """Read a visible entry of cold or remote; False, and the waiter is not called, if too much
-        is under way. After ``deadline`` (monotonic seconds, 0: none) nothing is tried again."""
+        is under way. After ``deadline`` (monotonic seconds, 0: none) nothing is tried again.
+        ``quiet``: it is copied, and counts as no read."""
         if self._waiting >= MAX_WAITERS:
             self.shed += 1
             return False
@@ -57,6 +60,7 @@ class ColdReads:
             self._reads[name] = read
         elif read.job is not None:
             read.job.deadline = _later(read.job.deadline, deadline)
+        read.is_quiet &= quiet
         read.waiters.append(waiter)
         self._waiting += 1
         return True
@@ -129,9 +133,14 @@ class ColdReads:
             self._holdings.forget(entry)
             self._tell(read, None, False, now)
             return
-        is_read(entry)
+        if not read.is_quiet:
+            is_read(entry)
         self._tell(read, value, False, now)
-        if entry.freq >= READS_TO_PROMOTE and self._is_wanted(read, place, now):
+        if (
+            not read.is_quiet
+            and entry.freq >= READS_TO_PROMOTE
+            and self._is_wanted(read, place, now)
+        ):
             self._moves.promote(entry, value, now)
 
     def _tell(self, read: _Read, value: bytes | None, failed: bool, now: float) -> None:

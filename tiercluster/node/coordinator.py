@@ -31,6 +31,7 @@ from .actions import (
 )
 from .admin import AdminRequests
 from .consensus_view import ConsensusView
+from .copywatch import CopyWatch
 from .membership import Membership, Stage
 from .messages import (
     AdminAnswer,
@@ -84,6 +85,7 @@ class Coordinator:
         self._membership = Membership(settings, token)
         self._tiers = OwnTiers(settings.id, settings.recovery)
         self._peers = PeerWatch(settings)
+        self._copies = CopyWatch(settings.id)
         self._proposals = Proposals(new_id)
         self._admin = AdminRequests()
         self._cold: ColdReady | None = None
@@ -135,6 +137,7 @@ class Coordinator:
             return self._take_actions()
         if isinstance(event, ShardTurn):
             self._stalled(self._peers.shard_turned(event), "shard")
+            self._copies.shard_turned(event)
             return self._take_actions()
         if isinstance(event, TierTripped | TierRemedied | DrainDone | ServingChanged):
             self._actions.append(log_line(event))
@@ -269,6 +272,7 @@ class Coordinator:
         self._actions += [TellShard(RunProbe(tier)) for tier in dict.fromkeys(probes)]
         if takes_part and self._consensus.is_caught_up:
             desires += self._peers.desires(self._membership.incarnation)
+            desires += self._copies.desires(map_, self._membership.incarnation, now)
         desires += self._membership_desires(now)
         self._propose(desires, now, wall)
         self._end_attempts(now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tiercluster.cluster.wire import Fields, Kind, Result, Status
@@ -12,13 +13,14 @@ from .messages import ColdCommand, ShardReport
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Who asked, opaque to the core. ``deadline`` in monotonic seconds, 0: none; ``client`` only
-    for writes, whose answers are remembered by it."""
+    for writes, whose answers are remembered by it; ``keys`` are those that it is about."""
 
     identity: bytes
     rid: int
     kind: Kind
     deadline: float = 0.0
     client: bytes | None = None
+    keys: Sequence[bytes] = ()
 
 
 @dataclass(frozen=True, slots=True)

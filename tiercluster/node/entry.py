@@ -19,6 +19,7 @@ class Entry:
     """``place`` is a wire Place; ``value`` is None where that is cold or remote.
 
     ``version`` changes with each write, so that (object, version) names one value for good.
+    ``born`` is the era in which it was stored here (`keeping`).
     ``expires`` is in monotonic seconds. ``size`` is that of the value as the user gave it, ``cost``
     what its tier counts for it. ``freq`` counts reads since it came to its tier, up to MOST_FREQ,
     ``proven`` whether an eviction policy has seen it read. ``older``, ``newer`` and ``queue``
@@ -27,12 +28,14 @@ class Entry:
     """
 
     __slots__ = (
-        "check", "cost", "expires", "flags", "freq", "generation", "home", "key", "leaving",
+        "born", "check", "cost", "expires", "flags", "freq", "generation", "home", "key", "leaving",
         "newer", "older", "packed", "place", "proven", "queue", "size", "value", "version",
     )  # fmt: skip
 
-    def __init__(self, key: bytes, version: int, flags: int, expires: float, size: int) -> None:
+    def __init__(self, key: bytes, version: int, flags: int, expires: float, size: int,
+                 born: int) -> None:  # fmt: skip
         self.key = key
+        self.born = born
         self.version = version
         self.flags = flags
         self.expires = expires

@@ -7,10 +7,12 @@ the simulation runs it as it is.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from tiercluster.cluster.ring import slot_of, slots_of
 from tiercluster.cluster.wire import (
+    Confirmed,
     Fields,
     Incr,
     Kind,
@@ -86,6 +88,7 @@ class Front:
         self._shard = Shard(settings, token)
         self._lease = Lease(detector, is_voter=not settings.join)
         self._ownership = Ownership(settings.id, token, detector.down_after_s)
+        self._streams = self._shard.streams
         self._gate = Gate(self._ownership, self._lease, settings.on_quorum_loss)
         self._writes = WriteLog()
         self._subscribers = Subscribers()
@@ -117,6 +120,7 @@ class Front:
         self._shard.use_wall(wall - now)
         if now - self._last_turn > self._settings.detector.stall_s:
             self._lease.stalled(now)
+            self._streams.stalled(now)
         self._last_turn = now
 
     def tick(self, now: float) -> None:
@@ -124,7 +128,7 @@ class Front:
         if now >= self._next_ping:
             self._next_ping = now + self._settings.detector.heartbeat_s
             self._ping_all(now)
-            self._doors.tell_control(ShardTurn(now, self._withheld))
+            self._watch_copies(now)
             self._ownership.tick(now)
             self._writes.expire(now)
             self._subscribers.expire(now)
@@ -134,16 +138,36 @@ class Front:
             self._next_stats = now + STATS_PERIOD_S
             self._doors.tell_control(self.desk.counted(self._shard.stats()))
         self._shard.tick(now)
+        self.flush(now)
+
+    def flush(self, now: float) -> None:
+        """At the end of each turn: what was written in it goes to who keeps copies, in one message
+        each."""
+        self._streams.flush(now)
         self._carry_out(now)
+
+    def _watch_copies(self, now: float) -> None:
+        state = self._lease.state(now)
+        if state is LeaseState.HELD:
+            self._streams.take_up(now)
+        elif state is LeaseState.MINORITY and self._settings.on_quorum_loss == "serve":
+            self._streams.let_go()
+        after_s = self._settings.detector.down_after_s
+        self._doors.tell_control(ShardTurn(
+            now, self._withheld, self._shard.keeping.is_whole,
+            self._streams.unreachable(now, after_s),
+        ))  # fmt: skip
 
     # --- requests -------------------------------------------------------------------------------
 
     def request(self, identity: bytes, request: Request, now: float) -> None:
         """One decoded request of a client or a peer."""
-        origin = Origin(identity, request.rid, request.kind, request.deadline_ms / 1000)
         if request.kind in DATA:
+            origin = Origin(identity, request.rid, request.kind, request.deadline_ms / 1000, None,
+                            _keys_of(request))  # fmt: skip
             self._serve_data(origin, request, now)
         else:
+            origin = Origin(identity, request.rid, request.kind, request.deadline_ms / 1000)
             self._serve_other(origin, request, now)
 
     def refuse_bytes(self, identity: bytes, text: str, now: float) -> None:
@@ -178,9 +202,14 @@ class Front:
             self.desk.count_refused(verdict.status)
             self._turn_down(origin, request, verdict.status, verdict.text, now)
             return
+        if is_write and self._streams.is_full(slots):
+            self.desk.count_refused(Status.SHED)
+            self._turn_down(origin, request, Status.SHED, "the copies of these keys lag", now)
+            return
         if is_write:
             self._writes.begin(request.client, request.rid, deadline, now)
-            origin = Origin(origin.identity, origin.rid, origin.kind, deadline, request.client)
+            client = request.client
+            origin = Origin(origin.identity, origin.rid, origin.kind, deadline, client, origin.keys)
         answer = self._shard.handle(request, origin, now, slots)
         if answer is not None:
             self._answer(origin, *answer, now)
@@ -212,13 +241,24 @@ class Front:
                 self._reply(origin, Status.OK, report, b"", now)
             case Kind.PROPOSE | Kind.PROBE:
                 self._ask_control(origin, request, now)
-            case Kind.COLD_PUT | Kind.COLD_GET | Kind.COLD_DROP | Kind.FAULT:
+            case Kind.REPLICATE:
+                self._replicate(origin, request, now)
+            case Kind.COLD_PUT | Kind.COLD_GET | Kind.COLD_DROP | Kind.FILL | Kind.FAULT:
                 answer = self._shard.handle(request, origin, now)
                 if answer is not None:
                     self._reply(origin, *answer, now)
                 self._carry_out(now)
             case _:
                 self._reply(origin, *self.desk.answer(request), b"", now)
+
+    def _replicate(self, origin: Origin, request: Request, now: float) -> None:
+        answer = self._shard.handle(request, origin, now)
+        assert answer is not None
+        for write in self._shard.take_remembered():
+            self._writes.begin(write.client, write.rid, now + write.left_s, now)
+            self._writes.finish(write.client, write.rid, Answered(*write.answered))
+        self._reply(origin, *answer, now)
+        self._carry_out(now)
 
     def _ask_control(self, origin: Origin, request: Request, now: float) -> None:
         if len(self._asked) >= MOST_ADMIN_REQUESTS:
@@ -240,6 +280,25 @@ class Front:
 
     def _answer(self, origin: Origin, status: Status, fields: Result, body: bytes,
                 now: float) -> None:  # fmt: skip
+        """What is said of a key holds if this node dies now: until then it waits."""
+        if self._streams.is_busy and self._streams.concerns(origin):
+            self._streams.hold(origin, (status, fields, body))
+        else:
+            self._finish(origin, status, fields, body, now)
+
+    def _release(self, now: float) -> None:
+        for origin, answered, is_good in self._streams.take_released():
+            if is_good:
+                self._finish(origin, *answered, now)
+            elif origin.client:
+                text = "these keys went to another owner before it was known to have them"
+                self._finish(origin, Status.UNKNOWN_OUTCOME, Refusal(text), b"", now)
+            else:
+                self._reply(origin, Status.RETRY, Refusal("these keys have another owner"), b"",
+                            now)  # fmt: skip
+
+    def _finish(self, origin: Origin, status: Status, fields: Result, body: bytes,
+                now: float) -> None:  # fmt: skip
         if origin.client:
             self._writes.finish(origin.client, origin.rid, Answered(status, fields, body))
         self._reply(origin, status, fields, body, now)
@@ -256,6 +315,7 @@ class Front:
             self.desk.count("answers_dropped")
 
     def _carry_out(self, now: float) -> None:
+        self._release(now)
         effects = self._shard.take_effects()
         while effects:
             for effect in effects:
@@ -307,7 +367,11 @@ class Front:
         self._reply(origin, Status.OK, pong, b"", now)
 
     def peer_reply(self, node: str, reply: Reply, now: float) -> None:
-        """The answer of a peer to a ping or to a cold operation."""
+        """The answer of a peer to a ping, a message of a stream, or a cold operation."""
+        if isinstance(reply.fields, Confirmed):
+            self._streams.confirmed(node, reply.fields, now)
+            self._carry_out(now)
+            return
         if not isinstance(reply.fields, Pong):
             self._shard.peer_answer(reply.rid, reply, now)
             self._carry_out(now)
@@ -317,6 +381,7 @@ class Front:
         sent_at = min(pong.sent_ms / 1000, now)  # whatever the peer says: no lease without an end
         self._lease.pong(node, sent_at, pong.grant, pong.map_version, now, trusted)
         self._ownership.confirm(node, pong.incarnation, pong.map_version, now)
+        self._streams.heard(node, now)
 
     # --- orders and cold answers ----------------------------------------------------------------
 
@@ -362,8 +427,7 @@ class Front:
         self._lease.use_map(new.version, others, now, self._other_voters(new))
         changed = self._ownership.use_map(new, now)
         self._shard.use_map(state, now)
-        if changed:
-            self._shard.set_stint(new.ring_version, self._ownership.floors)
+        self._shard.use_stint(new, self._ownership.incarnation, changed, now)
         self._open_gate()
         self._decide_on_cold_rows(now, wall)
         self._carry_out(now)
@@ -416,6 +480,9 @@ class Front:
     # --- what it tells of itself ----------------------------------------------------------------
 
     def _serving(self, now: float) -> tuple[bool, str]:
+        me = self._map.member(self._settings.id)
+        if self._gate.open and me is not None and me.filling:
+            return False, "filling: it takes what it will own"
         if not self._gate.open:
             return False, "stopping" if self._stopping else "not caught up, or not in the map"
         state = self._lease.state(now)
@@ -427,6 +494,13 @@ class Front:
         if self._told_serving != serving:
             self._told_serving = serving
             self._doors.tell_control(ServingChanged(*serving, self._map.version))
+
+
+def _keys_of(request: Request) -> Sequence[bytes]:
+    fields = request.fields
+    if request.kind in WHOLE_NODE:
+        return ()
+    return (fields.key,) if isinstance(fields, Incr) else fields.keys  # type: ignore[union-attr]
 
 
 def _slots_of(request: Request) -> list[int]:

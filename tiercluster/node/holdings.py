@@ -73,7 +73,7 @@ class Holdings:
         if (
             entry is None
             or entry.expires <= now
-            or entry.version < self.directory.floors[slot]
+            or entry.born < self.directory.floors[slot]
             or entry.generation != self.standing.live[entry.place]
         ):
             return None
@@ -97,6 +97,10 @@ class Holdings:
         if entry.expires <= now or not self.directory.is_above_floor(entry):
             return True
         return entry.generation >= 0 and self.standing.is_dead(entry.place, entry.generation)
+
+    def is_lost(self, entry: Entry) -> bool:
+        """Whether its tier is out, or began anew since."""
+        return entry.generation != self.standing.live[entry.place]
 
     def is_current(self, entry: Entry, version: int) -> bool:
         """Whether the entry still stands for its key with this version."""

@@ -10,7 +10,17 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from tiercluster.tiermap import Member, NodeJoined, NodeState, NodeStopped, Tier, TierMap
+from tiercluster.tiermap import (
+    DEFAULT_REPLICAS,
+    FIRST_LEVEL,
+    LEVEL,
+    Member,
+    NodeJoined,
+    NodeState,
+    NodeStopped,
+    Tier,
+    TierMap,
+)
 
 from .messages import ColdReady
 from .proposals import Desire
@@ -75,6 +85,8 @@ class Membership:
             return None
         me, settings = tier_map.member(self._settings.id), self._settings
         expected = me.incarnation if me is not None else ""
+        # Members of an older version would not understand it, nor know that it was there.
+        is_spoken = not tier_map.members or tier_map.level >= LEVEL
         command = NodeJoined(
             id="",
             by=settings.id,
@@ -87,6 +99,8 @@ class Membership:
             incarnation=self.incarnation,
             keep_cold=self._keeps_cold(me, cold),
             max_unavailable=settings.max_unavailable,
+            level=LEVEL if is_spoken else FIRST_LEVEL,
+            replicas=settings.replicas if is_spoken else DEFAULT_REPLICAS,
         )
         return Desire(SUBJECT, ("join", self.incarnation, expected), command)
 

@@ -213,10 +213,13 @@ class PeerHeard:
 @dataclass(frozen=True, slots=True)
 class ShardTurn:
     """The shard's loop comes round, ``at`` (monotonic seconds): told with every heartbeat and after
-    each Withhold. ``withheld``: who gets no grant from now on."""
+    each Withhold. ``withheld``: who gets no grant from now on; ``whole``: all entries are here that
+    are to be kept; ``unreachable``: who has confirmed nothing of our writes for long."""
 
     at: float
     withheld: frozenset[str]
+    whole: bool = False
+    unreachable: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

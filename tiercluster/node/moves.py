@@ -281,7 +281,8 @@ class Moves:
         if above is None or len(value) > self._holdings.memory[above].largest:
             return False
         tier = self._holdings.memory[above]
-        copy = Entry(entry.key, entry.version, entry.flags, entry.expires, len(value))
+        size, born = len(value), entry.born
+        copy = Entry(entry.key, entry.version, entry.flags, entry.expires, size, born)
         failure = tier.store(copy, value, proven=True)
         if failure is not None:
             if failure.kind is not FailureKind.TOO_LARGE:

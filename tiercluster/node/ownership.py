@@ -1,10 +1,10 @@
-"""Which slots this node answers for now: settling after a gain, floors against its own past.
+"""Which slots this node answers for now: settling after a gain.
 
     not mine --the map names me--> settling --every UP member has applied it--> served
         ^-----------------the map names another (at once)-------------------------+
 
-A pure core. It is the second and third of the three rules in ARCHITECTURE.md that make the owner
-of a key unique in time.
+A pure core. It is the second of the rules in ARCHITECTURE.md that make the owner of a key unique in
+time; what it may show of its own past is for `keeping` to say.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from enum import IntEnum
 
 from tiercluster.cluster.ring import SLOTS, Ring, ring_of
 from tiercluster.tiermap import Member, NodeState, TierMap
-
-NOBODYS = 1 << 40  # a floor above every ring version: not ours, so nothing we hold of it is visible
 
 
 class SlotState(IntEnum):
@@ -44,10 +42,6 @@ class Ownership:
         self.slots = bytearray(SLOTS)  # SlotState
         self.gained = [0] * SLOTS  # the ring version at which each slot became mine
         self.newest_gain = 0
-        # The floors of entries, in ring versions. A slot that this process never had has none: what
-        # it holds of it can only come from a clean stop of its last owner, this node.
-        self.floors = [NOBODYS] * SLOTS
-        self._had = bytearray(SLOTS)
 
     @property
     def is_settled(self) -> bool:
@@ -60,7 +54,6 @@ class Ownership:
 
     def _drop_all(self) -> None:
         self.slots = bytearray(SLOTS)
-        self.floors = [NOBODYS] * SLOTS
         self._required = 0
 
     def is_mine(self, slot: int) -> bool:
@@ -135,16 +128,13 @@ class Ownership:
 
     def _assign(self, serving: frozenset[str], ring_version: int) -> None:
         assert self._ring is not None
-        node, slots, gained, floors = self._node, self.slots, self.gained, self.floors
+        node, slots, gained = self._node, self.slots, self.gained
         for slot, owner in enumerate(self._ring.owners(serving)):
             if owner != node:
                 slots[slot] = SlotState.NOT_MINE
-                floors[slot] = NOBODYS
             elif slots[slot] == SlotState.NOT_MINE:
                 slots[slot] = SlotState.SETTLING
                 gained[slot] = ring_version
-                floors[slot] = ring_version if self._had[slot] else 0
-                self._had[slot] = True
                 self._required = self.newest_gain = ring_version
         if self._required:
             # What still settles waits for this ring: a peer may have served it in one in between

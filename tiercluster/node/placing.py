@@ -56,7 +56,7 @@ class Placing:
         old = directory.get(key)
         if old is not None:
             holdings.forget(old)
-        entry = Entry(key, version, flags, expires, len(value))
+        entry = Entry(key, version, flags, expires, len(value), directory.era)
         for place in standing.writable:
             if place == COLD:
                 return self._put_cold(entry, value, now, done, deadline)
@@ -86,16 +86,39 @@ class Placing:
         version = directory.next_version()
         cost = size + len(key) + OVERHEAD_BYTES
         if entry is None:
-            entry = bucket[key] = Entry(key, version, flags, expires, size)
+            entry = bucket[key] = Entry(key, version, flags, expires, size, directory.era)
             directory.count += 1
             entry.cost = cost
             hot.policy.add(entry)
         else:
             entry.version, entry.flags, entry.expires, entry.size = version, flags, expires, size
+            entry.born = directory.era
             hot.policy.resize(entry, cost)
         entry.value = value
         entry.generation = live[HOT]
         return version
+
+    def keep(self, key: bytes, slot: int, value: bytes, flags: int, expires: float,
+             version: int) -> None:  # fmt: skip
+        """Take a copy of what the owner has. Where no memory takes it, there is none: another one
+        is gone in any case."""
+        holdings = self._holdings
+        directory = holdings.directory
+        old = directory.buckets[slot >> BUCKET_SHIFT].get(key)
+        if old is not None:
+            is_good = old.born >= directory.floors[slot] and old.place < COLD
+            if is_good and old.version == version and not holdings.is_lost(old):
+                old.expires = expires
+                return
+            holdings.forget(old)
+        entry = Entry(key, version, flags, expires, len(value), directory.era)
+        for place in holdings.standing.writable:
+            if place >= COLD:
+                return
+            if holdings.memory[place].store(entry, value) is None:
+                entry.generation = holdings.standing.generation(place)
+                directory.put(entry)
+                return
 
     def _put_cold(
         self, entry: Entry, value: bytes, now: float, done: Done, deadline: float

@@ -77,7 +77,7 @@ class Probes:
 
 
 def _probe_memory(tier: MemoryTier) -> Failure | None:
-    entry = Entry(PROBE_KEY, 1, 0, NEVER, len(PROBE_VALUE))
+    entry = Entry(PROBE_KEY, 1, 0, NEVER, len(PROBE_VALUE), born=0)
     failure = tier.store(entry, PROBE_VALUE)
     if failure is not None:
         return failure

@@ -39,7 +39,7 @@ class Restart:
             return
         directory = holdings.directory
         directory.version = max(directory.version, row.version)
-        entry = Entry(row.key, row.version, row.flags & ~PACKED, expires, row.size)
+        entry = Entry(row.key, row.version, row.flags & ~PACKED, expires, row.size, born=0)
         entry.place = COLD
         entry.packed = bool(row.flags & PACKED)
         entry.generation = holdings.standing.generation(COLD)

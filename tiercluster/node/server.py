@@ -117,6 +117,8 @@ class ShardWorker:
             if now >= tick_at or self._router not in ready or len(ready) > 1:
                 tick_at = now + TICK_MS / 1000
                 front.tick(time.monotonic())
+            else:
+                front.flush(time.monotonic())
 
     def _serve_requests(self) -> None:
         for _ in range(REQUEST_TURN):

@@ -87,6 +87,7 @@ class NodeSettings:
     on_quorum_loss: str = "serve"
     max_unavailable: float = 1 / 3
     replicas: int = DEFAULT_REPLICAS
+    write_ack: str = "all"  # a write is answered when all replicas have it; or "owner": at once
     stop_grace_s: float = 5.0
     hot: TierSettings = field(default_factory=lambda: TierSettings(64 * MiB, 5))
     warm: TierSettings = field(default_factory=lambda: TierSettings(64 * MiB, 10))
@@ -101,6 +102,8 @@ class NodeSettings:
             raise ValueError("on_quorum_loss must be serve, read_only or fence")
         if not 0 < self.max_unavailable <= 1:
             raise ValueError("max_unavailable must be above 0 and at most 1")
+        if self.write_ack not in ("all", "owner"):
+            raise ValueError("write_ack must be all or owner")
         if not 1 <= self.replicas <= MAX_REPLICAS:
             raise ValueError(f"replicas must be from 1 to {MAX_REPLICAS}")
         if self.join and self.peers:

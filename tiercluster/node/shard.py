@@ -16,10 +16,12 @@ from tiercluster.cluster.wire import (
     Delete,
     DeletePrefix,
     Fault,
+    Fill,
     Get,
     Incr,
     Peek,
     Refusal,
+    Replicate,
     Reply,
     Request,
     Scan,
@@ -30,10 +32,11 @@ from tiercluster.cluster.wire import (
 from tiercluster.cluster.wire import ColdDrop as AskedDrop
 from tiercluster.cluster.wire import ColdGet as AskedGet
 from tiercluster.cluster.wire import ColdPut as AskedPut
-from tiercluster.tiermap import TIERS, MapState, Tier
+from tiercluster.tiermap import TIERS, MapState, Tier, TierMap
 
 from .coldqueue import ColdQueue
 from .coldreads import ColdReads
+from .copies import Copies, Remembered
 from .drain import Drains
 from .effects import (
     Answer,
@@ -47,8 +50,10 @@ from .effects import (
 )
 from .entry import COLD, HOT, WARM
 from .failures import Failure
+from .filling import Filling
 from .foreign import Foreign
 from .holdings import ColdBook, Holdings
+from .keeping import Keeping
 from .messages import ColdAnswer, ColdCommand, ColdFault, ColdRow, ShardStats, TierStats
 from .moves import Moves
 from .peerbook import PeerBook
@@ -60,6 +65,7 @@ from .restart import Restart
 from .settings import NodeSettings
 from .standing import Standing
 from .stopping import Stopping
+from .streams import Streams
 from .sweep import Sweep
 from .tiers.faults import FaultPlan
 from .tiers.hot import HotTier
@@ -96,10 +102,17 @@ class Shard:
         self._reads = ColdReads(self._holdings, self._moves, self._peers)
         placing = Placing(self._holdings, self._moves, self._peers)
         self._read = ReadVerbs(self._holdings, self._moves, self._reads, self._effects)
+        self.keeping = Keeping(settings.id, incarnation)
+        self.streams = Streams(settings.id, self._effects, settings.write_ack == "all")
         self._write = WriteVerbs(
-            self._holdings, self._moves, placing, self._reads, self._effects
+            self._holdings, self._moves, placing, self._reads, self._effects, self.streams
         )  # fmt: skip
-        self._scan = ScanVerbs(self._holdings)
+        self._scan = ScanVerbs(self._holdings, self.streams)
+        self._filling = Filling(self._holdings, self._reads, self.streams)
+        self._copies = Copies(
+            settings.id, self._holdings, self._moves, placing, self.keeping, self._effects,
+            self._filling.begin,
+        )  # fmt: skip
         self._foreign = Foreign(self._holdings, self._moves, self._effects)
         self._probes = Probes(self._holdings, self._remedies, settings, self._effects)
         self._sweep = Sweep(self._holdings)
@@ -118,11 +131,27 @@ class Shard:
         self._peers.use_map(state.map)
         self._foreign.use_map()
         self._drains.use_map(now)
+        self._copies.use_map(state.map)
 
-    def set_stint(self, ring_version: int, floors: Sequence[int]) -> None:
+    def use_stint(self, tier_map: TierMap, incarnation: str, changed: bool, now: float) -> None:
+        """Which slots are this node's and who else keeps them, after ``tier_map`` has been taken.
+        ``changed``: whether the slots that are its own may have."""
+        keeping = self.keeping
+        is_kept_anew = keeping.use_map(tier_map)
+        if changed or is_kept_anew:
+            node = self._settings.id
+            owned = bytes([kept_by[:1] == (node,) for kept_by in keeping.table])
+            self.set_stint(tier_map.ring_version, keeping.floors, keeping.era, owned)
+        self.streams.use_map(tier_map, incarnation, keeping.table, now)
+
+    def set_stint(self, ring_version: int, floors: Sequence[int], era: int, owned: bytes) -> None:
         """Versions from now on are above ``ring_version << 40``; an entry in a slot is invisible if
-        its version is below ``floors[slot] << 40``."""
-        self._holdings.directory.set_stint(ring_version, floors)
+        it was stored in an era before ``floors[slot]``."""
+        self._holdings.directory.set_stint(ring_version, floors, era, owned)
+
+    def take_remembered(self) -> list[Remembered]:
+        """Writes of other owners whose retries may come here."""
+        return self._copies.take_remembered()
 
     def use_wall(self, offset_s: float) -> None:
         """The wall clock less the monotonic clock, for expiry times that outlive the process."""
@@ -143,7 +172,7 @@ class Shard:
                 slots = slots or slots_of(asked.keys)
                 return self._write.store(asked, slots, request.body, origin, now)
             case Delete():
-                return self._write.delete(asked, now)
+                return self._write.delete(asked, origin, now)
             case Incr():
                 return self._write.incr(asked, origin, now)
             case Touch():
@@ -154,6 +183,10 @@ class Shard:
                 return self._scan.scan(asked, now)
             case DeletePrefix():
                 return self._scan.delete_prefix(asked, now)
+            case Replicate():
+                return self._copies.replicate(request, now)
+            case Fill():
+                return self._copies.fill(request)
             case AskedPut() | AskedGet() | AskedDrop():
                 return self._foreign.handle(request, origin, now)
             case Fault():
@@ -200,6 +233,9 @@ class Shard:
         self._queue.tick(now)
         self._peers.tick(now)
         self._foreign.tick(now)
+        self._copies.tick(now)
+        self._filling.tick(now)
+        self.streams.tick(now)
         self._sweep.tick(now)
         self._drains.tick(now)
         self._moves.make_room(now)
@@ -285,5 +321,8 @@ class Shard:
             ("cold_operations_shed", self._queue.sheds),
             ("peer_failures", self._peers.failures),
             ("kept_for_others", self._foreign.count),
+            *self.streams.counters(),
+            *self._copies.counters(),
+            *self._filling.counters(),
             *self._remedies.counters(),
         )

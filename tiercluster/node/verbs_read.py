@@ -111,7 +111,7 @@ class ReadVerbs:
                 and entry.place == HOT
                 and entry.generation == generation
                 and entry.expires > now
-                and (entry.version >= above_all or entry.version >= floors[slot])
+                and (entry.born >= above_all or entry.born >= floors[slot])
             ):
                 # What S3Fifo.hit does.
                 if entry.freq < MOST_FREQ:

@@ -18,10 +18,11 @@ from tiercluster.cluster.wire import (
     Status,
 )
 
-from .directory import BUCKET_SHIFT, BUCKETS
+from .directory import BUCKET_SHIFT, BUCKETS, Directory
 from .effects import Answered
 from .entry import Entry
 from .holdings import Holdings
+from .streams import Streams
 
 END = -1
 ENTRIES_A_CALL = 2000  # looked at; a call always ends a bucket or part it began
@@ -31,9 +32,22 @@ _PART_MASK = PARTS - 1
 _NO_CURSOR = Status.BAD_REQUEST, Refusal("no such cursor"), b""
 
 
+def step_of(directory: Directory, cursor: int) -> list[tuple[Entry, int]]:
+    """The entries under a cursor, with their slots."""
+    if not 0 <= cursor < BUCKETS * PARTS:
+        return []
+    part, index = divmod(cursor, BUCKETS)
+    placed = [(e, slot_of(e.key)) for e in directory.buckets[index].values()]
+    # The first part stands for the whole bucket where that is small.
+    return [(e, slot) for e, slot in placed if not part or slot & _PART_MASK == part]
+
+
 class ScanVerbs:
-    def __init__(self, holdings: Holdings) -> None:
+    """Only of slots that are this node's: what it keeps for others, they tell themselves."""
+
+    def __init__(self, holdings: Holdings, streams: Streams) -> None:
         self._holdings = holdings
+        self._streams = streams
 
     def scan(self, asked: Scan, now: float) -> Answered:
         """A page of at least one bucket or part; it may be longer than ``limit``."""
@@ -48,7 +62,9 @@ class ScanVerbs:
             keys.extend(
                 e.key
                 for e in entries
-                if e.key.startswith(asked.prefix) and self._holdings.is_visible(e, now)
+                if e.key.startswith(asked.prefix)
+                and self._holdings.is_visible(e, now)
+                and self._holdings.directory.is_owned(e)
             )
         return Status.OK, Page(tuple(keys), cursor), b""
 
@@ -59,11 +75,13 @@ class ScanVerbs:
         while cursor != END and budget > 0:
             if not self._is_cursor(cursor):
                 return _NO_CURSOR
+            self._streams.clear(asked.prefix, cursor)
             entries, cursor, looked = self._step(cursor)
             budget -= looked
             for entry in [e for e in entries if e.key.startswith(asked.prefix)]:
-                count += self._holdings.is_visible(entry, now)
-                self._holdings.forget(entry)
+                if self._holdings.directory.is_owned(entry):
+                    count += self._holdings.is_visible(entry, now)
+                    self._holdings.forget(entry)
         return Status.OK, Count(count, cursor), b""
 
     def _is_cursor(self, cursor: int) -> bool:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from tiercluster.cluster.codec import values_of
+from tiercluster.cluster.ring import slot_of
 from tiercluster.cluster.wire import (
     Counter,
     Delete,
@@ -25,8 +26,10 @@ from .entry import COLD, NEVER, Entry, is_read
 from .holdings import Holdings
 from .moves import Moves
 from .placing import NOT_STORED, Placing
+from .streams import COUNTED, NO_NAME, Streams
 
 ROOM_EACH = 32  # keys of one STORE between two looks at the limits of the tiers
+MOST_MS = 2**32 - 1
 INT64 = range(-(2**63), 2**63)
 COUNTER_FLAGS = 0  # of every integer; what has other flags is none (cluster/values.py)
 _INTEGER = re.compile(rb"-?[0-9]{1,19}")
@@ -68,12 +71,14 @@ class WriteVerbs:
         placing: Placing,
         reads: ColdReads,
         effects: Effects,
+        streams: Streams,
     ) -> None:
         self._holdings = holdings
         self._moves = moves
         self._placing = placing
         self._reads = reads
         self._effects = effects
+        self._streams = streams
         self.stored = self.not_stored = self.deleted = 0
 
     # --- STORE ----------------------------------------------------------------------------------
@@ -82,6 +87,8 @@ class WriteVerbs:
         self, asked: Store, slots: Sequence[int], body: bytes, origin: Origin, now: float
     ) -> Answered | None:
         storing = _Storing(origin, len(asked.keys))
+        streams = self._streams
+        is_copied, name = streams.is_on, self._name(origin, now)
         versions, put_in_hot = storing.versions, self._placing.put_in_hot
         is_plain = asked.mode == Mode.SET
         expires = expires_at(asked.ttls[0], now)
@@ -95,8 +102,10 @@ class WriteVerbs:
             elif version := put_in_hot(key, slot, value, flags, expires):
                 versions[index] = version
                 self.stored += 1
+                if is_copied:
+                    streams.put(slot, key, version, flags, expires, value, name)
             else:
-                self._store_one(storing, index, key, value, flags, expires, now)
+                self._store_one(storing, index, key, value, flags, expires, name, now)
             if index % ROOM_EACH == 0:
                 self._moves.make_room(now)
         self._moves.make_room(now)
@@ -113,12 +122,32 @@ class WriteVerbs:
             case _:
                 return entry is not None and entry.version == asked.versions[index]
 
+    def _name(self, origin: Origin, now: float, counts: bool = False) -> bytes:
+        """Of a write of one key: its retry may come to the next owner."""
+        if len(origin.keys) != 1 or origin.client is None or not self._streams.is_on:
+            return NO_NAME
+        left_ms = min(max(int((origin.deadline - now) * 1000), 0), MOST_MS)
+        rid = origin.rid | (COUNTED << 56 if counts else 0)
+        return origin.client + rid.to_bytes(8, "big") + left_ms.to_bytes(4, "big")
+
+    def _copy(self, key: bytes, version: int, flags: int, expires: float, value: bytes,
+              name: bytes) -> None:  # fmt: skip
+        """Tell who keeps copies what has become of a write; a later one has told by itself."""
+        if not self._streams.is_on:
+            return
+        entry = self._holdings.directory.get(key)
+        if entry is None:
+            self._streams.drop(slot_of(key), key)
+        elif entry.version == version:
+            self._streams.put(slot_of(key), key, version, flags, expires, value, name)
+
     def _store_one(self, storing: _Storing, index: int, key: bytes, value: bytes, flags: int,
-                   expires: float, now: float) -> None:  # fmt: skip
+                   expires: float, name: bytes, now: float) -> None:  # fmt: skip
         def done(version: int, now: float) -> None:
             storing.versions[index] = version
             storing.waiting -= 1
             self._count(version)
+            self._copy(key, version, flags, expires, value, name)
             if not storing.waiting:
                 self._effects.answer(storing.origin, storing.answer())
 
@@ -129,6 +158,7 @@ class WriteVerbs:
         else:
             storing.versions[index] = version
             self._count(version)
+            self._copy(key, version, flags, expires, value, name)
 
     def _count(self, version: int) -> None:
         if version == NOT_STORED:
@@ -138,17 +168,23 @@ class WriteVerbs:
 
     # --- DELETE, TOUCH --------------------------------------------------------------------------
 
-    def delete(self, asked: Delete, now: float) -> Answered:
+    def delete(self, asked: Delete, origin: Origin, now: float) -> Answered:
         """With a version only that version is deleted."""
-        return Status.OK, Flags(tuple(self._delete(k, asked.version, now) for k in asked.keys)), b""
+        name = self._name(origin, now)
+        found = tuple([self._delete(k, asked.version, name, now) for k in asked.keys])
+        return Status.OK, Flags(found), b""
 
-    def _delete(self, key: bytes, version: int | None, now: float) -> bool:
+    def _delete(self, key: bytes, version: int | None, name: bytes, now: float) -> bool:
         entry = self._holdings.directory.get(key)
-        if entry is None or (version is not None and entry.version != version):
+        if version is not None and (entry is None or entry.version != version):
             return False
-        was_visible = self._holdings.is_visible(entry, now)
-        # An invisible one goes too: its tier may come back with what it holds.
-        self._holdings.forget(entry)
+        was_visible = entry is not None and self._holdings.is_visible(entry, now)
+        if entry is not None:
+            # An invisible one goes too: its tier may come back with what it holds.
+            self._holdings.forget(entry)
+        if self._streams.is_on:
+            # Here it may be evicted, and there not.
+            self._streams.drop(slot_of(key), key, was_visible, name)
         self.deleted += was_visible
         return was_visible
 
@@ -167,6 +203,8 @@ class WriteVerbs:
         else:
             # Another node keeps it no longer than it was asked to.
             entry.expires = min(entry.expires, expires)
+        if self._streams.is_on:
+            self._streams.touch(slot_of(key), key, entry.version, entry.expires)
         return True
 
     # --- INCR -----------------------------------------------------------------------------------
@@ -226,13 +264,16 @@ class WriteVerbs:
         if total not in INT64:
             return _OVERFLOW
 
+        value, deadline, name = b"%d" % total, origin.deadline, self._name(origin, now, True)
+
         def done(version: int, now: float) -> None:
+            self._copy(asked.key, version, flags, expires, value, name)
             self._effects.answer(origin, self._counted(total, version))
 
-        value, deadline = b"%d" % total, origin.deadline
         version = self._placing.put(asked.key, value, flags, expires, now, done, deadline)
         if version is None:
             return None
+        self._copy(asked.key, version, flags, expires, value, name)
         self._moves.make_room(now)
         return self._counted(total, version)
 

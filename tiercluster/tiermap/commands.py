@@ -153,6 +153,35 @@ class LevelRaised(Envelope):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFilled(Envelope):
+    """The node has all entries of the keys that it will own, or has waited long enough for them."""
+
+    node: str
+    incarnation: str
+    evidence: Evidence = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopiesApart(Envelope):
+    """``by`` cannot get its writes confirmed by ``node``, which from now on keeps no copies of its
+    keys. Conditional on both stints."""
+
+    node: str
+    incarnation: str
+    by_incarnation: str
+    evidence: Evidence = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopiesTogether(Envelope):
+    """``by`` reaches ``node`` again."""
+
+    node: str
+    incarnation: str
+    by_incarnation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Barrier(Envelope):
     """Changes nothing; that it was applied proves that this member is up to date."""
 
@@ -170,5 +199,8 @@ Command = (
     | Drained
     | Restore
     | LevelRaised
+    | NodeFilled
+    | CopiesApart
+    | CopiesTogether
     | Barrier
 )

@@ -16,14 +16,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import assert_never
 
-from . import level_steps, node_steps, tier_steps
+from . import copy_steps, level_steps, node_steps, tier_steps
 from .codec import encode_command
 from .commands import (
     Barrier,
     Command,
+    CopiesApart,
+    CopiesTogether,
     Drain,
     Drained,
     LevelRaised,
+    NodeFilled,
     NodeJoined,
     NodeStopped,
     RemoveNode,
@@ -102,6 +105,12 @@ def _judge(tier_map: TierMap, command: Command) -> Verdict:
             return tier_steps.drained(tier_map, command)
         case Restore():
             return tier_steps.restore(tier_map, command)
+        case NodeFilled():
+            return copy_steps.node_filled(tier_map, command)
+        case CopiesApart():
+            return copy_steps.copies_apart(tier_map, command)
+        case CopiesTogether():
+            return copy_steps.copies_together(tier_map, command)
         case LevelRaised():
             return level_steps.level_raised(tier_map, command)
         case Barrier():
@@ -114,7 +123,8 @@ def _committed(before: TierMap, verdict: Verdict, command: Command) -> TierMap:
     """The next version of the map, or the same map if the verdict changes nothing."""
     if verdict.after is None or verdict.after == before:
         return before
-    settled, version = node_steps.settle(verdict.after), before.version + 1
+    version = before.version + 1
+    settled = copy_steps.settle(before, node_steps.settle(verdict.after), version)
     earlier = {member.id: member for member in before.members}
     members = tuple(_stamped(earlier.get(m.id), m, version, command.by) for m in settled.members)
     is_new_ring = _ring_of(before.members) != _ring_of(members)

@@ -61,11 +61,16 @@ CODEC_VERSION: Final = LEVEL  # the newest
 # The version in which a field or a command came.
 NEWER_FIELDS: dict[type[Any], dict[str, int]] = {
     commands.NodeJoined: {"level": 2, "replicas": 2},
-    Member: {"level": 2},
+    Member: {"level": 2, "filling": 2, "apart": 2, "apart_version": 2},
     TierMap: {"replicas": 2},
     MapDelta: {"replicas": 2},
 }
-NEWER_COMMANDS: dict[type[Command], int] = {commands.LevelRaised: 2}
+NEWER_COMMANDS: dict[type[Command], int] = {
+    commands.LevelRaised: 2,
+    commands.NodeFilled: 2,
+    commands.CopiesApart: 2,
+    commands.CopiesTogether: 2,
+}
 
 _ID, _NAME, _REASON = text(MAX_ID_BYTES, 1), text(MAX_ID_BYTES), text(MAX_REASON_BYTES)
 _ADDRESS, _TIER, _TIERS = text(MAX_ADDRESS_BYTES), word(Tier), many(word(Tier), len(TIERS))
@@ -115,6 +120,9 @@ _KINDS: dict[str, type[Command]] = {
     "drained": commands.Drained,
     "restore": commands.Restore,
     "level_raised": commands.LevelRaised,
+    "node_filled": commands.NodeFilled,
+    "copies_apart": commands.CopiesApart,
+    "copies_together": commands.CopiesTogether,
     "barrier": commands.Barrier,
 }
 NAMES: dict[type[Command], str] = {kind: name for name, kind in _KINDS.items()}
@@ -145,6 +153,9 @@ _MEMBER_FORMS: dict[str, Form[Any]] = {
     "since_version": COUNT,
     "tiers": many(_RECORD, len(TIERS)),
     "level": _LEVEL,
+    "filling": FLAG,
+    "apart": _MEMBER_IDS,
+    "apart_version": COUNT,
 }
 _HEAD: dict[str, Form[Any]] = {
     "cluster": _NAME,

@@ -21,6 +21,7 @@ from enum import StrEnum
 Evidence = tuple[tuple[str, str | int | float], ...]
 DEFAULT_MAX_UNAVAILABLE = 1 / 3
 DEFAULT_REPLICAS = 2
+LEAST_FOR_COPIES = 3  # members
 FIRST_LEVEL = 1  # of a node that says nothing of levels
 LEVEL = 2  # the newest that this software speaks; docs/decisions/0008-versions-on-the-wire.md
 
@@ -137,6 +138,9 @@ class Member:
     since_version: int = 0
     tiers: tuple[TierRecord, ...] = tuple(TierRecord(t) for t in TIERS)
     level: int = FIRST_LEVEL  # the newest that its software is known to speak
+    filling: bool = False  # it takes copies of what it will own, and owns nothing yet
+    apart: tuple[str, ...] = ()  # owners whose writes do not reach it, sorted
+    apart_version: int = 0  # the last version in which one was added
 
     def tier(self, tier: Tier) -> TierRecord:
         return self.tiers[TIERS.index(tier)]
@@ -147,9 +151,19 @@ class Member:
         return self.incarnation.partition("#")[0]
 
     @property
-    def serves(self) -> bool:
-        """Whether it may own keys: UP with at least one readable tier."""
+    def has_tier(self) -> bool:
+        """Whether it can hold entries: UP with at least one readable tier."""
         return self.state is NodeState.UP and any(t.is_readable for t in self.tiers)
+
+    @property
+    def serves(self) -> bool:
+        """Whether it may own keys: it can hold entries, and has those of its keys."""
+        return not self.filling and self.has_tier
+
+    @property
+    def fills(self) -> bool:
+        """Whether it takes copies of what it will own."""
+        return self.filling and self.has_tier
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +190,13 @@ class TierMap:
         """The newest that every member speaks. It never falls: whoever speaks less is refused."""
         levels = [m.level for m in self.members if m.state is not NodeState.LEFT]
         return min(levels) if levels else max((m.level for m in self.members), default=FIRST_LEVEL)
+
+    @property
+    def copies(self) -> int:
+        """How many nodes hold each entry, its owner counted: one in a cluster of less than three,
+        where a second one could not be told from the only one that is left."""
+        takes_part = sum(m.state is not NodeState.LEFT for m in self.members)
+        return self.replicas if self.replicas and takes_part >= LEAST_FOR_COPIES else 1
 
     @property
     def identity(self) -> tuple[str, str]:

@@ -6,6 +6,7 @@ import math
 import time
 from contextlib import suppress
 from dataclasses import fields as fields_of
+from dataclasses import replace
 from typing import Any
 
 import cbor2
@@ -18,14 +19,17 @@ from tiercluster.cluster.codec import decode_reply, decode_request, encode_reply
 from tiercluster.cluster.wire import (
     ANSWERED,
     ASKED,
+    NAME_BYTES,
     REPLY,
     VERSION,
     Get,
     Kind,
     MapUpdate,
     Mode,
+    OpKind,
     Peek,
     Refusal,
+    Replicate,
     Reply,
     Request,
     Status,
@@ -79,11 +83,29 @@ def stores(draw: st.DrawFn) -> tuple[Store, bytes]:
 
 
 @st.composite
+def replicates(draw: st.DrawFn) -> tuple[Replicate, bytes]:
+    values = draw(st.lists(st.binary(max_size=20), max_size=5))
+    n = len(values)
+    plain = draw(messages(Replicate))
+    replicate = replace(
+        plain,
+        kinds=bytes(draw(st.lists(st.sampled_from(list(OpKind)), min_size=n, max_size=n))),
+        keys=tuple(draw(st.lists(KEYS, min_size=n, max_size=n))),
+        versions=tuple(draw(st.lists(COUNTS, min_size=n, max_size=n))),
+        sizes=tuple(map(len, values)),
+        flags=draw(st.binary(min_size=n, max_size=n)),
+        ttls=tuple(draw(st.lists(field_values("f?"), min_size=n, max_size=n))),
+        names=draw(st.sampled_from([b"", bytes(n * NAME_BYTES)])),
+    )
+    return replicate, b"".join(values)
+
+
+@st.composite
 def requests(draw: st.DrawFn) -> Request:
     kind = draw(st.sampled_from(list(ASKED)))
-    fields, body = draw(
-        stores() if kind is Kind.STORE else st.tuples(messages(ASKED[kind]), st.binary(max_size=9))
-    )
+    whole = {Kind.STORE: stores(), Kind.REPLICATE: replicates()}
+    others = st.tuples(messages(ASKED[kind]), st.binary(max_size=9))
+    fields, body = draw(whole.get(kind, others))
     return Request(
         kind, draw(COUNTS), draw(COUNTS), draw(COUNTS), draw(st.binary(min_size=8, max_size=8)),
         draw(st.booleans()), fields, body,

@@ -196,7 +196,7 @@ class World:
         self.map = TierMap("c", 1, 1, (Member(ME, "a:1"), Member(OTHER, "a:2")), "")
         self.shard.use_wall(1_000_000.0)
         self.use_map()
-        self.shard.set_stint(1, [1] * SLOTS)
+        self.shard.set_stint(1, [1] * SLOTS, 1, bytes((1,)) * SLOTS)
 
     # --- the map --------------------------------------------------------------------------------
 

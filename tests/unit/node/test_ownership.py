@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tiercluster.cluster.ring import SLOTS
-from tiercluster.node.ownership import NOBODYS, Ownership, SlotState
+from tiercluster.node.ownership import Ownership, SlotState
 from tiercluster.tiermap import Admin, Member, NodeState, TierMap
 
 FENCE_S = 0.5
@@ -164,26 +164,6 @@ def test_a_newcomer_that_finds_a_member_gone_waits_for_its_lease(state: NodeStat
     assert not ownership.is_settled
     ownership.tick(1.0 + FENCE_S)
     assert ownership.is_settled
-
-
-def test_what_this_process_never_had_has_no_floor_and_what_it_has_not_is_invisible():
-    ownership = settled("n1")
-    mine = [s for s in range(SLOTS) if ownership.is_mine(s)]
-    assert {ownership.floors[s] for s in mine} == {0}
-    assert {ownership.floors[s] for s in set(range(SLOTS)) - set(mine)} == {NOBODYS}
-
-
-def test_a_slot_that_came_back_has_the_floor_of_its_new_stint():
-    down = replace(THREE[1], state=NodeState.DOWN)
-    ownership = settled("n1", 2, (THREE[0], down, THREE[2]))
-    lent = {s for s in range(SLOTS) if ownership.is_mine(s)}
-    ownership.use_map(tier_map(3, THREE[0], member("n2", incarnation="n2#1"), THREE[2]), 0.0)
-    lost = {s for s in lent if not ownership.is_mine(s)}
-    assert {ownership.floors[s] for s in lost} == {NOBODYS}
-    ownership.use_map(tier_map(4, THREE[0], down, THREE[2]), 0.0)
-    assert {ownership.floors[s] for s in lost} == {4}
-    ownership.use_map(tier_map(5, member("n1", incarnation="n1#1"), down, THREE[2]), 0.0)
-    assert {ownership.floors[s] for s in lost} == {5}
 
 
 OUT = tuple(replace(r, admin=Admin.OUT) for r in THREE[0].tiers)

@@ -17,7 +17,7 @@ Make = Callable[[], Policy]
 
 
 def entry(name: int, cost: int = 1) -> Entry:
-    made = Entry(b"%d" % name, 1, 0, NEVER, cost)
+    made = Entry(b"%d" % name, 1, 0, NEVER, cost, 0)
     made.cost = cost
     return made
 

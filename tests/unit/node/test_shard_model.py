@@ -290,7 +290,7 @@ class ShardAgainstHistories(RuleBasedStateMachine):
     def slots_were_away(self) -> None:
         """Another node owned all keys for a while."""
         self.ring += 1
-        self.world.shard.set_stint(self.ring, [self.ring] * SLOTS)
+        self.world.shard.set_stint(self.ring, [self.ring] * SLOTS, self.ring, bytes((1,)) * SLOTS)
         for history in self.history.values():
             history.append(Was(None))
 

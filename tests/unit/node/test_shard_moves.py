@@ -98,7 +98,7 @@ def test_a_value_too_large_for_hot_and_warm_goes_to_cold() -> None:
 def test_what_was_written_before_another_node_owned_the_slot_is_invisible_and_swept() -> None:
     world = World()
     world.store("k", b"v")
-    world.shard.set_stint(5, [5] * SLOTS)
+    world.shard.set_stint(5, [5] * SLOTS, 5, bytes((1,)) * SLOTS)
     assert world.get("k") is None
     assert world.store("n", b"v") >> VERSION_SHIFT == 5
     world.tick(0.02, 300)

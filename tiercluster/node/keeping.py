@@ -1,0 +1,169 @@
+"""Which slots this node keeps entries of, since when, and whether it has all of them.
+
+    not kept --the map names me, owner or copy--> kept, not whole --filled by the owner--> whole
+        ^--------------the map names others, or the thread of writes is lost--------------+
+
+An owner answers a write only when every node that keeps the slot has it. So what is kept without a
+gap is never older than the newest acknowledged write, and this node may serve it the moment it
+becomes the owner. After a gap all that was kept before is worth nothing. Gaps are counted in
+*eras* of this process: each entry carries the era in which it was stored, each slot the era in
+which it began to be kept without a gap, its floor, and an entry below it is invisible.
+
+A pure core; the fourth of the rules in ARCHITECTURE.md that keep the past from being served.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from tiercluster.cluster.holders import Table, filling_nodes, holders
+from tiercluster.cluster.ring import SLOTS, Ring, ring_of
+from tiercluster.cluster.routing import serving_nodes
+from tiercluster.tiermap import Member, NodeState, TierMap
+
+NOBODYS = 1 << 40  # a floor above every era: not kept, so nothing that is here of it is visible
+
+
+class Keeping:
+    """What one process of ``node`` keeps. ``table`` names who keeps each slot, ``floors`` are the
+    eras; ``era`` is the current one."""
+
+    def __init__(self, node: str, token: str) -> None:
+        self._node = node
+        self._token = token
+        self._map = TierMap()
+        self._ring: Ring | None = None
+        self._incarnation = ""
+        self._signature: object = None
+        self.table: Table = [()] * SLOTS
+        self.floors = [NOBODYS] * SLOTS
+        # A slot that this process never kept has no floor: what it holds of it can only come from
+        # a clean stop of its last owner, this node.
+        self._had = bytearray(SLOTS)
+        self.era = 1
+        self._missing: set[int] = set()  # kept, and not all of it is here yet
+        self._incomplete = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether everything is here of all that is kept."""
+        return not self._missing
+
+    @property
+    def missing(self) -> int:
+        """Slots whose entries are still on their way."""
+        return len(self._missing)
+
+    def owner_of(self, slot: int) -> str:
+        """ "" for nobody."""
+        kept_by = self.table[slot]
+        return kept_by[0] if kept_by else ""
+
+    def keeps(self, slot: int) -> bool:
+        return self.floors[slot] != NOBODYS
+
+    def wanted(self) -> dict[str, list[int]]:
+        """Slots that are not whole, by the owner that has their entries."""
+        by_owner: defaultdict[str, list[int]] = defaultdict(list)
+        for slot in sorted(self._missing):
+            by_owner[self.owner_of(slot)].append(slot)
+        return by_owner
+
+    # --- the map --------------------------------------------------------------------------------
+
+    def use_map(self, new: TierMap) -> bool:
+        """Take a newer map; True if what is kept, or who else keeps it, may have changed."""
+        old, self._map = self._map, new
+        me = new.member(self._node)
+        if me is None or not (me.serves or me.fills) or me.process != self._token:
+            return self._drop_all()
+        signature = _signature(new)
+        if me.incarnation != self._incarnation:
+            self._drop_all()
+            self._incarnation = me.incarnation
+        elif signature == self._signature:
+            return False
+        self._signature = signature
+        self._ring = ring_of(new, self._ring)
+        before, self.table = self.table, holders(self._ring, new)
+        self._compare(before, self._safe_slots(old, new, me))
+        return True
+
+    def _drop_all(self) -> bool:
+        had_any = self._incarnation != ""
+        self._incarnation, self._signature = "", None
+        self.table = [()] * SLOTS
+        self.floors = [NOBODYS] * SLOTS
+        self._missing.clear()
+        return had_any
+
+    def _compare(self, before: Table, safe: Table | None) -> None:
+        """``safe``: who kept each slot in every map that may have been in between; None: there was
+        none."""
+        node, floors = self._node, self.floors
+        is_new_era = False
+        for slot, kept_by in enumerate(self.table):
+            if node not in kept_by:
+                if floors[slot] != NOBODYS:
+                    floors[slot] = NOBODYS
+                    self._missing.discard(slot)
+                continue
+            was, is_owner = before[slot], kept_by[0] == node
+            if node in was and (
+                safe is None or node in safe[slot] or (is_owner and was[0] == node)
+            ):
+                # An owner need not ask what was in between: nobody else served before this node
+                # had confirmed the map that says so.
+                if is_owner:
+                    self._missing.discard(slot)
+                continue
+            if not is_new_era:
+                is_new_era, self.era = True, self.era + 1
+            self._begin(slot, is_owner)
+
+    def _begin(self, slot: int, is_owner: bool) -> None:
+        self.floors[slot] = self.era if self._had[slot] else 0
+        self._had[slot] = True
+        if is_owner:
+            self._missing.discard(slot)  # nobody knows more
+        else:
+            self._missing.add(slot)
+
+    def _safe_slots(self, old: TierMap, new: TierMap, me: Member) -> Table | None:
+        if new.version == old.version + 1:
+            return None
+        if me.apart_version > old.version or old.copies != new.copies:
+            return [()] * SLOTS
+        assert self._ring is not None
+        # In each map in between at most these served: where this node is among the best of all of
+        # them, it was among the best of those that did.
+        most = serving_nodes(old) | filling_nodes(old) | serving_nodes(new) | filling_nodes(new)
+        most |= {m.id for m in new.members if _has_changed(m, old.version)}
+        return self._ring.leaders(most, new.copies)
+
+    # --- the writes of the owners ---------------------------------------------------------------
+
+    def filled(self, owner: str, slots: tuple[int, ...]) -> None:
+        """The owner has sent everything that it has of these."""
+        self._missing.difference_update(s for s in slots if self.owner_of(s) == owner)
+
+    def lost_thread(self, owner: str) -> None:
+        """Writes of this owner have not reached this node: begin anew with its slots."""
+        self.era += 1
+        for slot, kept_by in enumerate(self.table):
+            if kept_by and kept_by[0] == owner and self._node in kept_by[1:]:
+                self._begin(slot, is_owner=False)
+
+
+def _has_changed(member: Member, since: int) -> bool:
+    return member.since_version > since or any(t.since_version > since for t in member.tiers)
+
+
+def _signature(tier_map: TierMap) -> object:
+    """What the table depends on."""
+    members = tuple(
+        (m.id, m.weight, m.incarnation, m.serves, m.fills, m.apart)
+        for m in tier_map.members
+        if m.state is not NodeState.LEFT
+    )
+    return members, tier_map.copies
