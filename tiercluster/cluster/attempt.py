@@ -48,7 +48,7 @@ class Asking:
     """One part on its way."""
 
     __slots__ = (
-        "cold", "doubt", "epoch", "incarnation", "node", "not_before", "part", "repeat_at",
+        "cold", "doubt", "epoch", "incarnation", "node", "not_before", "part", "prior", "repeat_at",
         "repeats", "rid", "said", "shed", "stamp", "tries",
     )  # fmt: skip
 
@@ -60,6 +60,8 @@ class Asking:
         # Node, incarnation and cold generation that may have applied an earlier request of this
         # part.
         self.doubt: tuple[str, str, int] | None = None
+        # The id under which a node that is gone, or owns the key no more, may have applied it.
+        self.prior = 0
         self.epoch = 0
         self.rid = 0
         self.stamp = 0  # the deadline as first sent, ms on the node's clock
@@ -136,7 +138,7 @@ class Attempt:
             return []
         for ask in self.asks:
             if ask.node is not None and self._is_lost(ask, router):
-                self._reroute(ask, now)
+                self._reroute(ask, now, router)
         if self._unplanned:
             self._plan(router)
         return [ask for ask in self.asks if self._is_due(ask, now, router, reach)]
@@ -173,12 +175,25 @@ class Attempt:
             return False  # it may have been applied there: only its answer, or its end, decides
         return router.owner_of(self.operation.keys[ask.part[0]]) != ask.node
 
-    def _reroute(self, ask: Asking, now: float) -> None:
+    def _reroute(self, ask: Asking, now: float, router: Router) -> None:
         self.rerouted += 1
         if self.operation.node is not None:
             self.fail(Unavailable(f"{self.operation.node} went down"))
         self._doubt(ask)
+        if router.tier_map.copies > 1:
+            self._name_prior(ask)
         self._forget(ask, now, "its node went down")
+
+    def _name_prior(self, ask: Asking) -> None:
+        """Who owns the key now may have a copy of what the asked node did, under that request's
+        id. One such node can be told; after a second one, nobody knows."""
+        operation = self.operation
+        if not operation.is_write or len(ask.part) > 1:
+            return
+        if ask.prior and not operation.is_repeatable:
+            self.fail(DeadlineExceeded("it is not known whether this was applied: two nodes that "
+                                       "were asked went down"))  # fmt: skip
+        ask.prior = ask.rid
 
     def _doubt(self, ask: Asking) -> None:
         """The asked node may have applied the request, whatever is said of it from now on."""
@@ -265,6 +280,8 @@ class Attempt:
                 self._forget(ask, now, "the node's clock says it came too late", BACKOFF_S)
             case Status.UNKNOWN_OUTCOME:
                 self._unknown(ask, now, text)
+            case Status.MOVED:
+                self._moved(ask, now, text)
             case Status.BAD_REQUEST:
                 self.fail(self.operation.bad_request(f"{ask.node} refused the request: {text}"))
             case Status.REFUSED:
@@ -297,6 +314,12 @@ class Attempt:
         if ask.shed >= MAX_SHED:
             self.fail(Unavailable(why))
         self._forget(ask, now, why, self._backoff(ask))
+
+    def _moved(self, ask: Asking, now: float, text: str) -> None:
+        """The node had not had it confirmed by others when the key went to one of them."""
+        self._doubt(ask)
+        self._name_prior(ask)
+        self._forget(ask, now, text, self._backoff(ask))
 
     def _unknown(self, ask: Asking, now: float, text: str) -> None:
         if not self.operation.is_repeatable:
@@ -336,6 +359,6 @@ def _pieces(ask: Asking, operation: Operation, router: Router) -> list[Asking]:
             piece = Asking(part)
             piece.tries, piece.shed = ask.tries, ask.shed
             piece.not_before, piece.said = ask.not_before, ask.said
-            piece.doubt = ask.doubt
+            piece.doubt, piece.prior = ask.doubt, ask.prior
             pieces.append(piece)
     return pieces

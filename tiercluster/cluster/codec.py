@@ -4,7 +4,7 @@ A message is ``[header, body]``, or ``[header]`` if the body is empty. The heade
 array; the body is all values of the message, one after the other, so that a hundred values cost one
 frame. A request's header is
 
-    [VERSION, kind, rid, map_version, deadline_ms, client, retry, fields]
+    [VERSION, kind, rid, map_version, deadline_ms, client, retry or prior, fields]
 
 and a reply's (kind + REPLY)
 
@@ -201,7 +201,8 @@ def _build(cls: type[Any], values: Any) -> Any:
 def encode_request(r: Request) -> list[bytes]:
     """A request as frames."""
     asked = _FLATTEN[type(r.fields)](r.fields)
-    head = (VERSION, int(r.kind), r.rid, r.map_version, r.deadline_ms, r.client, r.retry, asked)
+    retry = r.prior or r.retry
+    head = (VERSION, int(r.kind), r.rid, r.map_version, r.deadline_ms, r.client, retry, asked)
     return [cbor2.dumps(head), r.body] if r.body else [cbor2.dumps(head)]
 
 
@@ -269,8 +270,10 @@ def decode_request(frames: Sequence[bytes]) -> Request:
     """Frames to a Request; WireError for anything else."""
     _, code, rid, version, deadline, client, retry, values = _header(frames, 8)
     _integers(code, rid, version, deadline)
-    if type(client) is not bytes or len(client) != CLIENT_ID_BYTES or type(retry) is not bool:
+    if type(client) is not bytes or len(client) != CLIENT_ID_BYTES:
         raise WireError("no client id")
+    if type(retry) is not bool:
+        _integers(retry)
     kind, cls = _REQUEST_KINDS.get(code) or _no_kind("request", code)
     fields_ = _build(cls, values)
     body = frames[1] if len(frames) == 2 else b""
@@ -278,7 +281,8 @@ def decode_request(frames: Sequence[bytes]) -> Request:
         _check_store(fields_, len(body))
     elif cls is Replicate:
         _check_replicate(fields_, len(body))
-    return Request(kind, rid, version, deadline, client, retry, fields_, body)
+    prior = 0 if type(retry) is bool else retry
+    return Request(kind, rid, version, deadline, client, bool(retry), fields_, body, prior)
 
 
 def _no_kind(what: str, code: int) -> Any:

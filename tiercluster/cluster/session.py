@@ -343,8 +343,8 @@ class Session:
             # the node's clock by now.
             ask.stamp = link.stamp(attempt.deadline)
         asked, body = operation.ask(ask.part)
-        request = Request(operation.kind, rid, router.version, ask.stamp, self.client, is_retry,
-                          asked, body)  # fmt: skip
+        request = Request(operation.kind, rid, router.version, ask.stamp, self.client,
+                          is_retry or bool(ask.prior), asked, body, ask.prior)  # fmt: skip
         if not link.send(encode_request(request)):
             return False
         attempt.sent(ask, node, rid, link.epoch, now)

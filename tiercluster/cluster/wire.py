@@ -78,6 +78,7 @@ class Status(IntEnum):
     UNKNOWN_OUTCOME = 9  # may have been applied
     FORBIDDEN = 10
     READ_ONLY = 11  # not applied: quorum lost and on_quorum_loss = read_only
+    MOVED = 12  # applied here, and the key went to another owner before that was known to have it
 
 
 class Mode(IntEnum):
@@ -496,6 +497,9 @@ ANSWERED: dict[Kind, type[Result]] = {
 
 
 class Request(NamedTuple):
+    """``prior``: the id under which a node that is gone may have applied this write of one key; it
+    stands in the place of ``retry`` then, and is sent only where copies are kept."""
+
     kind: Kind
     rid: int
     map_version: int
@@ -504,6 +508,7 @@ class Request(NamedTuple):
     retry: bool
     fields: Fields
     body: bytes = b""
+    prior: int = 0
 
 
 class Reply(NamedTuple):

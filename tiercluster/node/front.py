@@ -29,7 +29,7 @@ from tiercluster.tiermap import MapState, NodeState, Tier, TierMap, diff, encode
 
 from .desk import LONGEST_ADMIN_S, LONGEST_CALL_S, MOST_ADMIN_REQUESTS, Desk
 from .effects import Answer, Effect, Origin, ToCold, ToControl, ToPeer
-from .gate import DATA, WHOLE_NODE, WRITES, Gate
+from .gate import DATA, WHOLE_NODE, WRITES, Gate, is_repeatable
 from .lease import Lease, LeaseState
 from .messages import (
     AdminAnswer,
@@ -202,6 +202,8 @@ class Front:
             self.desk.count_refused(verdict.status)
             self._turn_down(origin, request, verdict.status, verdict.text, now)
             return
+        if request.prior and self._is_answered(origin, request, slots, deadline, now):
+            return
         if is_write and self._streams.is_full(slots):
             self.desk.count_refused(Status.SHED)
             self._turn_down(origin, request, Status.SHED, "the copies of these keys lag", now)
@@ -214,6 +216,22 @@ class Front:
         if answer is not None:
             self._answer(origin, *answer, now)
         self._carry_out(now)
+
+    def _is_answered(self, origin: Origin, request: Request, slots: Sequence[int],
+                     deadline: float, now: float) -> bool:  # fmt: skip
+        """A write that a node which is gone may have applied: if it has, and told us, that is the
+        answer. If it may have and we cannot tell, nobody can."""
+        known = self._writes.answer(request.client, request.prior)
+        if known is not None:
+            self._writes.begin(request.client, request.rid, deadline, now)
+            self._writes.finish(request.client, request.rid, known)
+            self._reply(origin, *known, now)
+            return True
+        if is_repeatable(request) or not self._shard.keeping.is_new(slots, now):
+            return False
+        text = "this node keeps the key since too short a time to know"
+        self._turn_down(origin, request, Status.UNKNOWN_OUTCOME, text, now)
+        return True
 
     def _turn_down(self, origin: Origin, request: Request, status: Status, text: str,
                    now: float) -> None:  # fmt: skip
@@ -291,8 +309,8 @@ class Front:
             if is_good:
                 self._finish(origin, *answered, now)
             elif origin.client:
-                text = "these keys went to another owner before it was known to have them"
-                self._finish(origin, Status.UNKNOWN_OUTCOME, Refusal(text), b"", now)
+                text = "the keys went to another owner before it was known to have this"
+                self._finish(origin, Status.MOVED, Refusal(text), b"", now)
             else:
                 self._reply(origin, Status.RETRY, Refusal("these keys have another owner"), b"",
                             now)  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tiercluster.cluster.wire import Kind, Request, Status
+from tiercluster.cluster.wire import Incr, Kind, Request, Status, Store
 
 from .lease import Lease, LeaseState
 from .ownership import Ownership, SlotState
@@ -13,6 +13,12 @@ from .ownership import Ownership, SlotState
 WRITES = frozenset({Kind.STORE, Kind.DELETE, Kind.INCR, Kind.TOUCH, Kind.DELETE_PREFIX})
 DATA = WRITES | {Kind.GET, Kind.PEEK, Kind.SCAN}
 WHOLE_NODE = frozenset({Kind.SCAN, Kind.DELETE_PREFIX})
+
+
+def is_repeatable(request: Request) -> bool:
+    """Whether a second application of the write has the same effect."""
+    fields = request.fields
+    return not isinstance(fields, Incr) and not (isinstance(fields, Store) and fields.mode)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,13 +14,16 @@ A pure core; the fourth of the rules in ARCHITECTURE.md that keep the past from 
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
+from collections.abc import Sequence
 
 from tiercluster.cluster.holders import Table, filling_nodes, holders
 from tiercluster.cluster.ring import SLOTS, Ring, ring_of
 from tiercluster.cluster.routing import serving_nodes
 from tiercluster.tiermap import Member, NodeState, TierMap
 
+NEW_S = 10.0  # no call that began before is still asking
 NOBODYS = 1 << 40  # a floor above every era: not kept, so nothing that is here of it is visible
 
 
@@ -42,7 +45,9 @@ class Keeping:
         self._had = bytearray(SLOTS)
         self.era = 1
         self._missing: set[int] = set()  # kept, and not all of it is here yet
-        self._incomplete = 0
+        self._since = [0] * SLOTS  # the era in which each slot began to be kept
+        self._began: dict[int, float] = {}  # when the newest eras began
+        self._noted = 0
 
     @property
     def is_whole(self) -> bool:
@@ -122,6 +127,7 @@ class Keeping:
             self._begin(slot, is_owner)
 
     def _begin(self, slot: int, is_owner: bool) -> None:
+        self._since[slot] = self.era
         self.floors[slot] = self.era if self._had[slot] else 0
         self._had[slot] = True
         if is_owner:
@@ -140,6 +146,18 @@ class Keeping:
         most = serving_nodes(old) | filling_nodes(old) | serving_nodes(new) | filling_nodes(new)
         most |= {m.id for m in new.members if _has_changed(m, old.version)}
         return self._ring.leaders(most, new.copies)
+
+    def note_time(self, now: float) -> None:
+        """After a change; monotonic seconds."""
+        if self.era > self._noted:
+            self._noted = self.era
+            self._began = {era: at for era, at in self._began.items() if now - at < NEW_S}
+            self._began[self.era] = now
+
+    def is_new(self, slots: Sequence[int], now: float) -> bool:
+        """Whether one of these is kept for so short a time that writes from before may be asked
+        about, which this node was not told of by name."""
+        return any(now - self._began.get(self._since[slot], -math.inf) < NEW_S for slot in slots)
 
     # --- the writes of the owners ---------------------------------------------------------------
 

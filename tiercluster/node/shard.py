@@ -138,6 +138,7 @@ class Shard:
         ``changed``: whether the slots that are its own may have."""
         keeping = self.keeping
         is_kept_anew = keeping.use_map(tier_map)
+        keeping.note_time(now)
         if changed or is_kept_anew:
             node = self._settings.id
             owned = bytes([kept_by[:1] == (node,) for kept_by in keeping.table])

@@ -131,6 +131,7 @@ class Streams:
         self._effects = effects
         self._waits = waits
         self._incarnation = ""
+        self._ring_version = 0
         self._table: Table = [()] * SLOTS
         self._streams: dict[str, _Stream] = {}
         self._targets: dict[tuple[str, ...], tuple[_Stream, ...]] = {}
@@ -156,6 +157,9 @@ class Streams:
             self._incarnation, self._is_let_go = incarnation, False
         self._table = table
         self._targets = {}
+        is_same_ring = tier_map.ring_version == self._ring_version
+        self._ring_version = tier_map.ring_version
+        self._give_up_moved(is_same_ring)
         up = {m.id: m for m in tier_map.members if m.state is NodeState.UP and m.id != self._node}
         self._heard = {node: self._heard.get(node, now) for node in up}
         for node, stream in list(self._streams.items()):
@@ -183,10 +187,18 @@ class Streams:
         while stream.unconfirmed:
             self._settle(stream, stream.unconfirmed.popleft())
 
+    def _give_up_moved(self, is_same_ring: bool) -> None:
+        """Answers about keys that are not ours any more: before any stream ends, for that counts as
+        a confirmation. What is about all keys of this node may miss some that have come to it."""
+        table, mine = self._table, (self._node,)
+        for held in list(self._held):
+            is_ours = all(table[slot][:1] == mine for slot in slots_of(held.keys))
+            if not is_ours or not (held.keys or is_same_ring):
+                del self._held[held]
+                self._released.append(Release(held.origin, held.answered, False))
+
     def _forget_moved(self) -> None:
-        """What is not ours any more, or not the peer's, is not sent; messages keep their numbers.
-        Answers about keys that are not ours are given up."""
-        node, table = self._node, self._table
+        """What is not ours, or not the peer's, is not sent; messages keep their numbers."""
         for stream in self._streams.values():
             for message in stream.unconfirmed:
                 gone = [op for op in message.ops if not self._is_kept_by(stream.node, op.slot)]
@@ -198,10 +210,6 @@ class Streams:
                 message.filled = tuple(
                     [slot for slot in message.filled if self._is_kept_by(stream.node, slot)]
                 )
-        for held in list(self._held):
-            if any(table[slot][:1] != (node,) for slot in slots_of(held.keys)):
-                del self._held[held]
-                self._released.append(Release(held.origin, held.answered, False))
 
     def _is_kept_by(self, peer: str, slot: int) -> bool:
         """Whether the slot is ours and the peer keeps copies of it."""

@@ -98,9 +98,10 @@ class WriteLog:
         return (client, rid) in self._soon.by_name or (client, rid) in self._late.by_name
 
     def answer(self, client: bytes, rid: int) -> Answered | None:
+        """None if it is not known, or not answered yet."""
         name = client, rid
         writes = self._soon if name in self._soon.by_name else self._late
-        return writes.by_name[name][1]
+        return writes.by_name.get(name, (0.0, None))[1]
 
     def may_have_forgotten(self, deadline: float) -> bool:
         return deadline <= self._forgotten_until
