@@ -309,11 +309,14 @@ class Front:
             if is_good:
                 self._finish(origin, *answered, now)
             elif origin.client:
-                text = "the keys went to another owner before it was known to have this"
-                self._finish(origin, Status.MOVED, Refusal(text), b"", now)
+                self._say_moved(origin, now)
             else:
                 self._reply(origin, Status.RETRY, Refusal("these keys have another owner"), b"",
                             now)  # fmt: skip
+
+    def _say_moved(self, origin: Origin, now: float) -> None:
+        text = "the keys went to another owner before it was known to have this"
+        self._finish(origin, Status.MOVED, Refusal(text), b"", now)
 
     def _finish(self, origin: Origin, status: Status, fields: Result, body: bytes,
                 now: float) -> None:  # fmt: skip
@@ -343,7 +346,10 @@ class Front:
     def _carry_out_one(self, effect: Effect, now: float) -> None:
         match effect:
             case Answer(origin, status, fields, body):
-                self._answer(origin, status, fields, body, now)
+                if origin.client and self._map.copies > 1 and not self._streams.owns(origin.keys):
+                    self._say_moved(origin, now)  # whoever owns them now has not been told of it
+                else:
+                    self._answer(origin, status, fields, body, now)
             case ToCold(command):
                 if not self._doors.tell_cold(command):
                     self.desk.count("cold_shed")

@@ -167,8 +167,8 @@ class Streams:
             if member is None or member.incarnation != stream.to:
                 self._end(stream)
                 self._lost.discard(node)  # what it had is gone, or invisible to its new stint
-        mine = [kept_by for kept_by in set(table) if kept_by[:1] == (self._node,)]
-        for node in set(self._streams).difference(*mine):
+        mine = [kept_by for kept_by in dict.fromkeys(table) if kept_by[:1] == (self._node,)]
+        for node in [node for node in self._streams if not any(node in who for who in mine)]:
             self._end(self._streams[node])
         for kept_by in mine:
             for node in kept_by[1:]:
@@ -190,10 +190,8 @@ class Streams:
     def _give_up_moved(self, is_same_ring: bool) -> None:
         """Answers about keys that are not ours any more: before any stream ends, for that counts as
         a confirmation. What is about all keys of this node may miss some that have come to it."""
-        table, mine = self._table, (self._node,)
         for held in list(self._held):
-            is_ours = all(table[slot][:1] == mine for slot in slots_of(held.keys))
-            if not is_ours or not (held.keys or is_same_ring):
+            if not self.owns(held.keys) or not (held.keys or is_same_ring):
                 del self._held[held]
                 self._released.append(Release(held.origin, held.answered, False))
 
@@ -215,6 +213,10 @@ class Streams:
         """Whether the slot is ours and the peer keeps copies of it."""
         kept_by = self._table[slot]
         return kept_by[:1] == (self._node,) and peer in kept_by
+
+    def owns(self, keys: Sequence[bytes]) -> bool:
+        """Whether all of these keys are this node's."""
+        return all(self._table[slot][:1] == (self._node,) for slot in slots_of(keys))
 
     # --- what happens to keys -------------------------------------------------------------------
 
