@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import click
 
+from tiercluster.cluster.ring import SLOTS
+from tiercluster.tiermap import Member
+
 from .doors import look
 from .options import json_flag, reach_cluster
 from .rendering import print_json, print_table
 from .session import session_of
 from .units import short_size, short_time
-from .view import View, cluster_document, hit_ratio
+from .view import Said, View, cluster_document, hit_ratio
 
 
 @click.command()
@@ -67,6 +70,7 @@ def notes(view: View) -> list[str]:
             found.append(f"{member.id} is UP in the map and does not answer at {member.address}")
         elif not said.get("serving", True):
             found.append(f"{member.id} does not serve" + _because(said.get("serving_reason", "")))
+        found += copy_notes(member, said or {})
         if said and said.get("note"):
             found.append(f"{member.id}: {said['note']}")
         if said and said.get("digest_mismatches"):
@@ -75,6 +79,22 @@ def notes(view: View) -> list[str]:
         if said and not said.get("quorum", True):
             age = short_time(float(said.get("map_age_s", 0)))
             found.append(f"{member.id} sees no quorum; its map is {age} old")
+    return found
+
+
+def copy_notes(member: Member, said: Said) -> list[str]:
+    """What a node tells of the copies that it keeps."""
+    counters = said.get("counters", {})
+    found = []
+    if to_come := counters.get("slots_to_fill", 0):
+        what = "what it will own" if member.filling else "copies"
+        found.append(f"{member.id} is taking {what}: {to_come} of {SLOTS} slots are to come")
+    if member.apart:
+        named = ", ".join(member.apart)
+        found.append(f"{member.id} keeps no copies for {named}: their writes do not reach it")
+    if stale := counters.get("copies_stale", 0):
+        found.append(f"{member.id} has found {stale} copies older than what their owners have; "
+                     "this is a bug")  # fmt: skip
     return found
 
 

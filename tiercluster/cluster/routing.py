@@ -153,6 +153,8 @@ def _why_not_owner(tier_map: TierMap, node: str) -> str:
     member = tier_map.member(node)
     if member is None:
         return "not in the map"
+    if member.fills:
+        return "it takes what it will own, and owns it then"
     if member.state is NodeState.UP:
         return "no tier of it can be read"
     return _worded(member.state, member.reason)

@@ -34,6 +34,7 @@ from tiercluster.cluster.wire import ColdGet as AskedGet
 from tiercluster.cluster.wire import ColdPut as AskedPut
 from tiercluster.tiermap import TIERS, MapState, Tier, TierMap
 
+from .auditor import Auditor
 from .coldqueue import ColdQueue
 from .coldreads import ColdReads
 from .copies import Copies, Remembered
@@ -114,6 +115,7 @@ class Shard:
             self._filling.begin,
         )  # fmt: skip
         self._foreign = Foreign(self._holdings, self._moves, self._effects)
+        self._auditor = Auditor(self._holdings, self.keeping, self._peers)
         self._probes = Probes(self._holdings, self._remedies, settings, self._effects)
         self._sweep = Sweep(self._holdings)
         self._drains = Drains(
@@ -132,6 +134,7 @@ class Shard:
         self._foreign.use_map()
         self._drains.use_map(now)
         self._copies.use_map(state.map)
+        self._auditor.use_map(state.map)
 
     def use_stint(self, tier_map: TierMap, incarnation: str, changed: bool, now: float) -> None:
         """Which slots are this node's and who else keeps them, after ``tier_map`` has been taken.
@@ -237,6 +240,7 @@ class Shard:
         self._copies.tick(now)
         self._filling.tick(now)
         self.streams.tick(now)
+        self._auditor.tick(now)
         self._sweep.tick(now)
         self._drains.tick(now)
         self._moves.make_room(now)
@@ -325,5 +329,6 @@ class Shard:
             *self.streams.counters(),
             *self._copies.counters(),
             *self._filling.counters(),
+            *self._auditor.counters(),
             *self._remedies.counters(),
         )

@@ -293,8 +293,9 @@ class Streams:
     # --- answers --------------------------------------------------------------------------------
 
     def concerns(self, origin: Origin) -> bool:
-        """Whether the answer to this request must wait."""
-        if not self._waits:
+        """Whether the answer to this request must wait. A PEEK waits in any case: by it, who keeps
+        copies looks whether they are what they should be."""
+        if not self._waits and origin.kind is not Kind.PEEK:
             return False
         if not origin.keys:
             return any(stream.unconfirmed for stream in self._streams.values())
