@@ -72,6 +72,7 @@ def machine() -> Machine[MapState]:
         decode=decode_state,
         digest=lambda state: state.map.digest,
         version=lambda state: state.map.version,
+        level=lambda state: state.map.level,
     )
 
 

@@ -44,9 +44,23 @@ def test_a_message_of_the_library_comes_back_as_it_was(body: dict[str, Any]) -> 
     assert decode(encode_raft(5, 6, body)) == Raft(5, 6, body)
 
 
-def test_a_hello_comes_back_as_it_was() -> None:
-    hello = Hello("c", "n1", 5, 6, 7, 8, 9, "digest")
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_message_is_the_same_in_every_version(version: int) -> None:
+    data = encode_raft(5, 6, BODIES[0], version)
+    assert cbor2.loads(data)[0] == version
+    assert decode(data) == Raft(5, 6, BODIES[0])
+
+
+@pytest.mark.parametrize(("newest", "version"), [(1, 1), (2, 2), (7, 2)])
+def test_a_hello_comes_back_as_it_was(newest: int, version: int) -> None:
+    hello = Hello("c", "n1", 5, 6, 7, 8, 9, "digest", newest=newest)
+    assert cbor2.loads(encode_hello(hello))[0] == version
     assert decode(encode_hello(hello)) == hello
+
+
+def test_a_newer_version_is_named() -> None:
+    with pytest.raises(ValueError, match="version 3; this node speaks 1 to 2"):
+        decode(cbor2.dumps([3, "raft", 5, 6, "response_vote", 1]))
 
 
 @pytest.mark.parametrize(
@@ -58,7 +72,10 @@ def test_a_hello_comes_back_as_it_was() -> None:
         [1, "raft", 5, 6, "response_vote", True],
         [1, "raft", 5, 6, "response_vote", 2**63],
         [1, "raft", 5, 6, "response_vote"],
-        [2, "raft", 5, 6, "response_vote", 1],
+        [3, "raft", 5, 6, "response_vote", 1],
+        [0, "raft", 5, 6, "response_vote", 1],
+        [2, "hello", "c", "n1", 5, 6, 7, 8, 9, ""],
+        [1, "hello", "c", "n1", 5, 6, 7, 8, 9, "", 1, 2],
         [1, "hello", "c", "n" * 300, 5, 6, 7, 8, 9, ""],
         "text",
         [],

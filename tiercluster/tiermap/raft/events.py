@@ -18,12 +18,14 @@ class Applied(Generic[S]):
 @dataclass(frozen=True, slots=True)
 class Standing:
     """Who leads, as far as this member can tell. ``quorum``: a leader and a majority were heard of
-    each other within the fallback time; act on leadership only with it."""
+    each other within the fallback time; act on leadership only with it. ``level``: the newest
+    version that a majority of the voters speak, this one included."""
 
     leader: str | None
     is_leader: bool
     quorum: bool
     term: int
+    level: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,6 +146,7 @@ class HardenedSyncObj(Elections, Leading, Following[S]):
             self._SyncObj__raftLog[-1][1],
             self.raftLastApplied,
             self._machine.digest(self.state),
+            self._machine.level(self.state),
         )
 
     def _SyncObj__onMessageReceived(self, node: Node, message: Body) -> None:

@@ -19,3 +19,4 @@ class Machine(Generic[S]):
     decode: Callable[[bytes], S]
     digest: Callable[[S], str]
     version: Callable[[S], int]
+    level: Callable[[S], int] = lambda state: 1  # members that speak less are refused

@@ -1,7 +1,11 @@
 """What members say to each other: one CBOR array for each message, every field checked.
 
     [1, "hello", cluster, sender, session, echo, term, last_index, applied, digest]
-    [1, "raft", sender's session, receiver's session, kind, field, ...]
+    [2, "hello", cluster, sender, session, echo, term, last_index, applied, digest, oldest, newest]
+    [version, "raft", sender's session, receiver's session, kind, field, ...]
+
+A hello of version 2 says which versions its sender speaks; who sends one of version 1 speaks that,
+as far as is known. Raft messages are the same in both.
 
 ``decode`` answers with a message or raises ValueError; the fields of a Raft message have the types
 that the library relies on, so a hostile one cannot make it raise.
@@ -10,14 +14,14 @@ that the library relies on, so a hostile one cannot make it raise.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import pairwise
 from typing import Any
 
 from . import cbor
 from .settings import MAX_MESSAGE_BYTES
 
-VERSION = 1
+OLDEST, NEWEST = 1, 2
 MAX_TEXT = 256
 MAX_COUNT = 2**63 - 1
 
@@ -28,7 +32,8 @@ Body = dict[str, Any]  # a message as pysyncobj makes and takes it
 class Hello:
     """Sent to each peer when something is new and every ``keep_warm_s``. A session is one life of
     one process (or less); ``echo`` is the receiver's session as the sender knows it, 0 if it does
-    not. ``applied`` and ``digest`` let members compare their states."""
+    not. ``applied`` and ``digest`` let members compare their states. ``oldest`` and ``newest`` are
+    the versions that the sender speaks."""
 
     cluster: str
     sender: str
@@ -38,6 +43,8 @@ class Hello:
     last_index: int
     applied: int = 0
     digest: str = ""
+    oldest: int = 1
+    newest: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,38 +151,30 @@ _KIND_OF = {
 }
 
 _HELLO: tuple[Check, ...] = (_text, _text, _count, _count, _count, _count, _count, _text)
+_HELLOS: dict[int, tuple[Check, ...]] = {1: _HELLO, 2: (*_HELLO, _count, _count)}
 
 
 def encode_hello(hello: Hello) -> bytes:
-    return cbor.dumps(
-        [
-            VERSION,
-            "hello",
-            hello.cluster,
-            hello.sender,
-            hello.session,
-            hello.echo,
-            hello.term,
-            hello.last_index,
-            hello.applied,
-            hello.digest,
-        ]
-    )
+    """In version 1 if its sender speaks no other."""
+    version = 1 if hello.newest == 1 else 2
+    return cbor.dumps([version, "hello", *astuple(hello)[: len(_HELLOS[version])]])
 
 
-def encode_raft(session: int, to_session: int, body: Body) -> bytes:
+def encode_raft(session: int, to_session: int, body: Body, version: int = OLDEST) -> bytes:
     """KeyError for a message of the library that this protocol does not know."""
     kind = _KIND_OF[body["type"], frozenset(body) - {"type"}]
     fields = [body[name] for name in SHAPES[kind][1]]
-    return cbor.dumps([VERSION, "raft", session, to_session, kind, *fields])
+    return cbor.dumps([version, "raft", session, to_session, kind, *fields])
 
 
 def decode(data: bytes) -> Hello | Raft:
-    """ValueError for whatever is not exactly a message of this version."""
+    """ValueError for whatever is not exactly a message of a version that is spoken here."""
     match cbor.loads(data, MAX_MESSAGE_BYTES):
-        case [1, "hello", *rest]:
-            return Hello(*_checked(rest, _HELLO))
-        case [1, "raft", session, to_session, str(kind), *rest] if kind in SHAPES:
+        case [int(version), "hello", *rest] if version in _HELLOS:
+            return Hello(*_checked(rest, _HELLOS[version]))
+        case [int(version), "raft", session, to_session, str(kind), *rest] if (
+            OLDEST <= version <= NEWEST and kind in SHAPES
+        ):
             _checked([session, to_session], (_count, _count))
             library_type, fields = SHAPES[kind]
             values = _checked(rest, tuple(fields.values()))
@@ -184,6 +183,8 @@ def decode(data: bytes) -> Hello | Raft:
                 to_session,
                 {"type": library_type, **dict(zip(fields, values, strict=True))},
             )
+        case [int(version), str(_), *_] if version > NEWEST:
+            raise ValueError(f"version {version}; this node speaks {OLDEST} to {NEWEST}")
         case _:
             raise ValueError("no message of this protocol")
 

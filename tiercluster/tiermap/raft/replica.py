@@ -242,6 +242,7 @@ class Replica(Generic[S]):
                 consensus.is_leader,
                 consensus.has_quorum(monotonic()),
                 consensus.raftCurrentTerm,
+                member.links.level,
             )
         )
 
