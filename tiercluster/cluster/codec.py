@@ -4,11 +4,15 @@ A message is ``[header, body]``, or ``[header]`` if the body is empty. The heade
 array; the body is all values of the message, one after the other, so that a hundred values cost one
 frame. A request's header is
 
-    [VERSION, kind, rid, map_version, deadline_ms, client, retry or prior, fields]
+    [version, kind, rid, map_version, deadline_ms, client, retry or prior, fields]
 
 and a reply's (kind + REPLY)
 
-    [VERSION, kind, rid, map_version, clock_ms, status, fields]
+    [version, kind, rid, map_version, clock_ms, status, fields]
+
+A request is answered in its own version; what both sides speak they learn from HELLO, which is
+written in the oldest. A newer version may have more kinds (`wire.SINCE`) and newer frames of the
+tier map.
 
 Long lists travel packed, as one byte string each, which costs a fifth of an array: numbers in
 little endian, keys with 0xFF between them, a byte that UTF-8 never holds (keys that hold it travel
@@ -37,8 +41,12 @@ from .wire import (
     MAX_VALUE_BYTES,
     MAX_WIRE_KEY_BYTES,
     NAME_BYTES,
+    OLDEST_VERSION,
+    PRIOR_SINCE,
     REPLY,
+    SINCE,
     VERSION,
+    Kind,
     MapUpdate,
     Mode,
     OpKind,
@@ -48,6 +56,7 @@ from .wire import (
     Request,
     Status,
     Store,
+    UnknownKind,
     WireError,
 )
 
@@ -199,10 +208,12 @@ def _build(cls: type[Any], values: Any) -> Any:
 
 
 def encode_request(r: Request) -> list[bytes]:
-    """A request as frames."""
+    """A request as frames; WireError if its version has no such kind."""
+    if SINCE and r.protocol < _since(r.kind):
+        raise WireError(f"{r.kind.name} cannot be asked in protocol version {r.protocol}")
     asked = _FLATTEN[type(r.fields)](r.fields)
     retry = r.prior or r.retry
-    head = (VERSION, int(r.kind), r.rid, r.map_version, r.deadline_ms, r.client, retry, asked)
+    head = (r.protocol, int(r.kind), r.rid, r.map_version, r.deadline_ms, r.client, retry, asked)
     return [cbor2.dumps(head), r.body] if r.body else [cbor2.dumps(head)]
 
 
@@ -210,7 +221,7 @@ def encode_reply(r: Reply) -> list[bytes]:
     """A reply as frames."""
     said = _FLATTEN[type(r.fields)](r.fields)
     kind, status = int(r.kind) + REPLY, int(r.status)
-    head = (VERSION, kind, r.rid, r.map_version, r.clock_ms, status, said)
+    head = (r.protocol, kind, r.rid, r.map_version, r.clock_ms, status, said)
     return [cbor2.dumps(head), r.body] if r.body else [cbor2.dumps(head)]
 
 
@@ -232,7 +243,11 @@ def values_of(body: bytes, sizes: Sequence[int]) -> list[bytes]:
     return [body] if len(sizes) == 1 else list(map(BytesIO(body).read, sizes))
 
 
-def _header(frames: Sequence[bytes], length: int) -> tuple[Any, ...]:
+def _since(kind: Kind) -> int:
+    return SINCE.get(kind, OLDEST_VERSION)
+
+
+def _header(frames: Sequence[bytes], length: int, us: str) -> tuple[Any, ...]:
     if not 0 < len(frames) <= 2:
         raise WireError(f"{len(frames)} frames instead of 1 or 2")
     if len(frames[0]) > MAX_HEADER_BYTES or len(frames[-1]) > MAX_BODY_BYTES:
@@ -244,9 +259,22 @@ def _header(frames: Sequence[bytes], length: int) -> tuple[Any, ...]:
         )  # fmt: skip
     except (cbor2.CBORError, ValueError, TypeError, OverflowError, MemoryError) as error:
         raise WireError(f"no header: {error}") from None
-    if type(header) is not tuple or len(header) != length or header[0] != VERSION:
-        raise WireError(f"no header of protocol version {VERSION}")
+    if type(header) is not tuple or not header or type(header[0]) is not int or header[0] < 1:
+        raise WireError("no header of this protocol")
+    if not OLDEST_VERSION <= header[0] <= VERSION:
+        raise WireError(no_common(header[0], header[0], us))
+    if len(header) != length:
+        raise WireError(f"no header of protocol version {header[0]}")
     return header
+
+
+def no_common(oldest: int, newest: int, us: str) -> str:
+    """Why two sides cannot talk, and which is to be upgraded. ``us``: this node, or this client;
+    the other one speaks ``oldest`` to ``newest``."""
+    other = "the client" if us == "this node" else "the node"
+    spoken = f"{us} speaks protocol version {OLDEST_VERSION} to {VERSION}"
+    older = us if oldest > VERSION else other
+    return f"{spoken}, {other} {oldest} to {newest}: upgrade {older}"
 
 
 def decode_plain(data: bytes) -> Any:
@@ -268,13 +296,17 @@ def _integers(*values: Any) -> None:
 
 def decode_request(frames: Sequence[bytes]) -> Request:
     """Frames to a Request; WireError for anything else."""
-    _, code, rid, version, deadline, client, retry, values = _header(frames, 8)
+    protocol, code, rid, version, deadline, client, retry, values = _header(frames, 8, "this node")
     _integers(code, rid, version, deadline)
     if type(client) is not bytes or len(client) != CLIENT_ID_BYTES:
         raise WireError("no client id")
     if type(retry) is not bool:
+        if protocol < PRIOR_SINCE:
+            raise WireError("no client id")
         _integers(retry)
-    kind, cls = _REQUEST_KINDS.get(code) or _no_kind("request", code)
+    kind, cls = _REQUEST_KINDS.get(code) or _no_request(code, rid, protocol)
+    if SINCE and protocol < _since(kind):
+        _no_request(code, rid, protocol)
     fields_ = _build(cls, values)
     body = frames[1] if len(frames) == 2 else b""
     if cls is Store:
@@ -282,11 +314,17 @@ def decode_request(frames: Sequence[bytes]) -> Request:
     elif cls is Replicate:
         _check_replicate(fields_, len(body))
     prior = 0 if type(retry) is bool else retry
-    return Request(kind, rid, version, deadline, client, bool(retry), fields_, body, prior)
+    return Request(
+        kind, rid, version, deadline, client, bool(retry), fields_, body, protocol, prior
+    )  # fmt: skip
 
 
-def _no_kind(what: str, code: int) -> Any:
-    raise WireError(f"no {what} of kind {code}")
+def _no_request(code: int, rid: int, protocol: int) -> Any:
+    raise UnknownKind(code, rid, protocol)
+
+
+def _no_reply(code: int) -> Any:
+    raise WireError(f"no reply of kind {code}")
 
 
 def _check_store(s: Store, body: int) -> None:
@@ -313,9 +351,9 @@ def _check_replicate(r: Replicate, body: int) -> None:
 
 def decode_reply(frames: Sequence[bytes]) -> Reply:
     """Frames to a Reply; WireError for anything else."""
-    _, code, rid, version, clock, status_code, values = _header(frames, 7)
+    protocol, code, rid, version, clock, status_code, values = _header(frames, 7, "this client")
     _integers(code, rid, version, clock, status_code)
-    kind, cls = _REPLY_KINDS.get(code) or _no_kind("reply", code)
+    kind, cls = _REPLY_KINDS.get(code) or _no_reply(code)
     status = _STATUSES.get(status_code)
     if status is None:
         raise WireError(f"no status {status_code}")
@@ -324,4 +362,4 @@ def decode_reply(frames: Sequence[bytes]) -> Reply:
     elif status is not Status.OK:
         cls = Refusal
     body = frames[1] if len(frames) == 2 else b""
-    return Reply(kind, rid, version, clock, status, _build(cls, values), body)
+    return Reply(kind, rid, version, clock, status, _build(cls, values), body, protocol)

@@ -17,7 +17,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from .codec import decode_reply
 from .errors import TierclusterError, Unauthorized
-from .wire import Reply
+from .wire import OLDEST_VERSION, Reply
 
 SEND_QUEUE = 100  # messages
 HEARTBEAT_MS = 100
@@ -61,11 +61,12 @@ class CurveKeys:
 
 class Link:
     """``epoch`` counts the connections; ``failed_at`` is when the last attempt to connect failed, 0
-    since the last success; ``refusal`` is what the member said against us."""
+    since the last success; ``refusal`` is what the member said against us; ``protocol`` is the
+    version that is spoken, the oldest until it has answered the greeting."""
 
     __slots__ = (
         "address", "cluster", "epoch", "failed_at", "greeted_at", "is_closed", "is_up", "monitor",
-        "node", "offset_ms", "refusal", "silent_since", "socket",
+        "node", "offset_ms", "protocol", "refusal", "silent_since", "socket",
     )  # fmt: skip
 
     def __init__(self, context: Context, address: str, keys: CurveKeys | None) -> None:
@@ -73,6 +74,7 @@ class Link:
         self.node = ""
         self.cluster: tuple[str, str] | None = None
         self.epoch = 0
+        self.protocol = OLDEST_VERSION
         self.is_up = False
         self.is_closed = False
         self.failed_at = 0.0
@@ -133,6 +135,7 @@ class Link:
     def _lost(self) -> None:
         self.is_up, self.offset_ms, self.greeted_at = False, None, 0.0
         self.cluster = None
+        self.protocol = OLDEST_VERSION
         self.silent_since = 0.0
 
     def send(self, frames: list[bytes]) -> bool:
@@ -169,6 +172,10 @@ class Link:
         """A deadline of ours on the member's clock: early by the way that its last answer took."""
         assert self.offset_ms is not None
         return max(int(self.offset_ms + deadline * 1000), 1)
+
+    def turned_away(self, why: TierclusterError) -> None:
+        """The member does not talk to us: the link is not ready."""
+        self.refusal, self.offset_ms = why, None
 
     def close(self) -> None:
         self.is_closed = True

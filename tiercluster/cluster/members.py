@@ -14,7 +14,19 @@ from .errors import ProtocolError, TierclusterError, Unavailable
 from .feed import Feed
 from .link import Context, CurveKeys, Link
 from .routing import Router
-from .wire import Fields, Hello, Kind, MapUpdate, Reply, Request, Subscribe, Welcome
+from .wire import (
+    OLDEST_VERSION,
+    VERSION,
+    Fields,
+    Hello,
+    Kind,
+    MapUpdate,
+    Refusal,
+    Reply,
+    Request,
+    Subscribe,
+    Welcome,
+)
 
 RENEW_S = 2.0  # of the subscription to map changes
 HURRIED_RENEW_S = 0.1  # while an answer is overdue
@@ -78,6 +90,9 @@ class Members:
         before = self.feed.router
         if isinstance(reply.fields, Welcome):
             self._welcomed(link, reply.fields)
+        elif isinstance(reply.fields, Refusal) and reply.kind is Kind.HELLO:
+            link.turned_away(ProtocolError(f"{link.address} turns us away: {reply.fields.text}"))
+            self.happened = True
         elif isinstance(reply.fields, MapUpdate) and not self.feed.take(
             reply.fields, reply.map_version
         ):
@@ -93,6 +108,7 @@ class Members:
         except ValueError as error:
             raise ProtocolError(f"a tier map that cannot be read: {error}") from None
         link.node, link.cluster = welcome.node, tier_map.identity
+        link.protocol = min(max(welcome.protocol, OLDEST_VERSION), VERSION)
         self.happened = True
         ours = self.feed.cluster
         is_foreign = ours is not None and bool(tier_map.cluster) and tier_map.identity != ours
@@ -116,7 +132,8 @@ class Members:
     def _tell(self, link: Link, kind: Kind, asked: Fields) -> bool:
         """Ask something for the session itself."""
         self.last_rid += 1
-        request = Request(kind, self.last_rid, self.feed.version, 0, self._client, False, asked)
+        request = Request(kind, self.last_rid, self.feed.version, 0, self._client, False, asked,
+                          protocol=link.protocol)  # fmt: skip
         if not link.send(encode_request(request)):
             return False
         self._own[self.last_rid] = link

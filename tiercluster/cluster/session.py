@@ -22,7 +22,16 @@ from .members import HURRIED_RENEW_S, RENEW_S, Members
 from .plan import LookOp, Operation, Part
 from .routing import Router
 from .straight import NOTHING, Answer, Question, ask, await_answer, is_straight, ways_of
-from .wire import CLIENT_ID_BYTES, Kind, Refusal, Reply, Request, Status, WireError
+from .wire import (
+    CLIENT_ID_BYTES,
+    PRIOR_SINCE,
+    Kind,
+    Refusal,
+    Reply,
+    Request,
+    Status,
+    WireError,
+)
 
 CHORES_S = 0.05  # between looks at all connections while single requests go well
 STEP_S = 0.005  # between looks at all waiting calls, unless something happened
@@ -242,7 +251,7 @@ class Session:
 
     def _dispatch(self, link: Link, reply: Reply, now: float) -> None:
         asked = self._asked.get(reply.rid)
-        if asked is not None and reply.kind is not asked[0].operation.kind:
+        if asked is not None and not _is_answer_to(asked[0].operation, reply):
             self._bad_answer(link, f"{reply.kind.name} is no answer to what was asked")
             return
         self._asked.pop(reply.rid, None)
@@ -343,8 +352,9 @@ class Session:
             # the node's clock by now.
             ask.stamp = link.stamp(attempt.deadline)
         asked, body = operation.ask(ask.part)
+        prior = ask.prior if link.protocol >= PRIOR_SINCE else 0
         request = Request(operation.kind, rid, router.version, ask.stamp, self.client,
-                          is_retry or bool(ask.prior), asked, body, ask.prior)  # fmt: skip
+                          is_retry or bool(prior), asked, body, link.protocol, prior)  # fmt: skip
         if not link.send(encode_request(request)):
             return False
         attempt.sent(ask, node, rid, link.epoch, now)
@@ -364,3 +374,9 @@ class Session:
         for attempt in self._attempts.values():
             attempt.fail(error)
             self.finished.append(attempt)
+
+
+def _is_answer_to(operation: Operation, reply: Reply) -> bool:
+    """Of its kind, or from a node that does not know the kind."""
+    is_unknown_there = reply.kind is Kind.HELLO and reply.status is Status.BAD_REQUEST
+    return reply.kind is operation.kind or is_unknown_there

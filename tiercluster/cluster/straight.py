@@ -81,7 +81,8 @@ def ask(link: Link, operation: Operation, part: Part, rid: int, map_version: int
     """Send one part; None if it was not taken."""
     epoch, stamp = link.epoch, link.stamp(deadline)
     asked, body = operation.ask(part)
-    request = Request(operation.kind, rid, map_version, stamp, client, False, asked, body)
+    request = Request(operation.kind, rid, map_version, stamp, client, False, asked, body,
+                      link.protocol)  # fmt: skip
     if not link.send(encode_request(request)):
         return None
     return Question(link, part, rid, epoch, stamp)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar, NamedTuple
 
-VERSION = 1
+OLDEST_VERSION = 1
+VERSION = 2  # the newest; a cluster of this level speaks it
 REPLY = 128
 
 MAX_HEADER_BYTES = 4 * 2**20
@@ -30,6 +31,17 @@ LEFT_OUT = -2
 
 class WireError(ValueError):
     """Bytes that are no message of this protocol."""
+
+
+class UnknownKind(WireError):
+    """A request of a kind that is not known in its version; otherwise it looks like one."""
+
+    def __init__(self, code: int, rid: int, protocol: int) -> None:
+        spoken = f"{OLDEST_VERSION} to {VERSION}"
+        super().__init__(
+            f"no request of kind {code} in protocol version {protocol}; this node speaks {spoken}"
+        )
+        self.rid, self.protocol = rid, protocol
 
 
 class Kind(IntEnum):
@@ -63,6 +75,11 @@ class OpKind(IntEnum):
     PUT = 0
     DROP = 1
     TOUCH = 2
+
+
+# The version in which a kind came, where that is not the oldest.
+SINCE: dict[Kind, int] = {Kind.REPLICATE: 2, Kind.FILL: 2}
+PRIOR_SINCE = MOVED_SINCE = 2  # an earlier request named in a request; the status MOVED
 
 
 class Status(IntEnum):
@@ -181,7 +198,9 @@ class DeletePrefix:
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    oldest: int = VERSION
+    """Which versions the sender speaks. Sent in the oldest, answered with the newest common one."""
+
+    oldest: int = OLDEST_VERSION
     newest: int = VERSION
     shape: ClassVar[str] = "i i"
 
@@ -383,7 +402,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """``map`` is a snapshot (tiermap.codec)."""
+    """``map`` is a snapshot (tiermap.codec), ``protocol`` the newest version that both speak."""
 
     node: str
     incarnation: str
@@ -497,8 +516,9 @@ ANSWERED: dict[Kind, type[Result]] = {
 
 
 class Request(NamedTuple):
-    """``prior``: the id under which a node that is gone may have applied this write of one key; it
-    stands in the place of ``retry`` then, and is sent only where copies are kept."""
+    """``protocol``: the version it is written in, and its answer, too. ``prior``: the id under which
+    a node that is gone may have applied this write of one key; it stands in the place of ``retry``
+    then."""
 
     kind: Kind
     rid: int
@@ -508,12 +528,13 @@ class Request(NamedTuple):
     retry: bool
     fields: Fields
     body: bytes = b""
+    protocol: int = OLDEST_VERSION
     prior: int = 0
 
 
 class Reply(NamedTuple):
     """``fields`` is what ANSWERED names if the status is OK, MapUpdate for STALE_MAP, else
-    Refusal."""
+    Refusal. What asked for a kind that the node does not know is refused with the kind HELLO."""
 
     kind: Kind
     rid: int
@@ -522,3 +543,4 @@ class Reply(NamedTuple):
     status: Status
     fields: Result
     body: bytes = b""
+    protocol: int = OLDEST_VERSION

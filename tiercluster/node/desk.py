@@ -8,7 +8,9 @@ from dataclasses import replace
 
 import cbor2
 
+from tiercluster.cluster.codec import no_common
 from tiercluster.cluster.wire import (
+    OLDEST_VERSION,
     VERSION,
     EventList,
     EventsQuery,
@@ -67,13 +69,13 @@ class Desk:
                 return Status.BAD_REQUEST, Refusal(f"no answer to {request.kind.name}")
 
     def _welcome(self, oldest: int, newest: int) -> tuple[Status, Result]:
-        if not oldest <= VERSION <= newest:
-            text = f"this node speaks protocol {VERSION}, you speak {oldest} to {newest}"
-            return Status.BAD_REQUEST, Refusal(text)
+        protocol = min(newest, VERSION)
+        if protocol < max(oldest, OLDEST_VERSION):
+            return Status.BAD_REQUEST, Refusal(no_common(oldest, newest, "this node"))
         me = self._state.map.member(self._settings.id)
         incarnation = me.incarnation if me else self._token
         return Status.OK, Welcome(
-            self._settings.id, incarnation, VERSION, encode_map(self._state.map)
+            self._settings.id, incarnation, protocol, encode_map(self._state.map, protocol)
         )
 
     def report(self, stats: ShardStats, serving: bool, reason: str, now: float) -> Result:

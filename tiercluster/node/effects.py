@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tiercluster.cluster.wire import Fields, Kind, Result, Status
+from tiercluster.cluster.wire import OLDEST_VERSION, Fields, Kind, Result, Status
 
 from .messages import ColdCommand, ShardReport
 
@@ -21,6 +21,7 @@ class Origin:
     deadline: float = 0.0
     client: bytes | None = None
     keys: Sequence[bytes] = ()
+    protocol: int = OLDEST_VERSION  # in which the answer is written
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ and has a quorum: what another knows may be old, and two that follow each other 
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -20,19 +21,24 @@ import zmq
 from tiercluster.cluster.codec import decode_plain, decode_reply, encode_request
 from tiercluster.cluster.wire import (
     CLIENT_ID_BYTES,
+    OLDEST_VERSION,
+    VERSION,
     Decided,
     EventList,
     EventsQuery,
     Fields,
+    Hello,
     Kind,
     MapUpdate,
     Propose,
+    Refusal,
     Reply,
     Report,
     Request,
     Status,
     StatusQuery,
     Subscribe,
+    Welcome,
     WireError,
 )
 from tiercluster.tiermap import (
@@ -63,6 +69,8 @@ PROPOSAL_S = 2.0  # a proposal without an answer is dropped; its proposer tries 
 PROPOSALS_LIMIT = 1000
 POLL_MS = 100
 
+log = logging.getLogger(__name__)
+
 
 class Follower:
     """Follows through one member at a time; tries the others when it falls silent, or says nothing
@@ -91,6 +99,7 @@ class Follower:
         self._next_address = 0
         self._heard = self._renewed = 0.0
         self._is_ours = False  # the member that we follow through now
+        self._protocol = 0  # the newest version that it and we speak; 0: it has not said
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket: zmq.Socket[bytes] | None = None
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
@@ -160,17 +169,22 @@ class Follower:
         poller.register(self._socket, zmq.POLLIN)
         self._heard, self._renewed = now, 0.0
         self._is_ours = not self._state.map.members
+        self._protocol = 0
 
     def _renew(self, now: float) -> None:
         self._renewed = now
-        self._send(Kind.SUBSCRIBE, Subscribe(self._state.map.version))
+        if self._protocol < VERSION:  # it may be upgraded while we are connected
+            self._send(Kind.HELLO, Hello())
+        if self._protocol:
+            self._send(Kind.SUBSCRIBE, Subscribe(self._state.map.version))
         self._send(Kind.STATUS, StatusQuery())
 
     def _send(self, kind: Kind, fields: Fields) -> int:
         if self._socket is None:
             return 0
         self._rid += 1
-        request = Request(kind, self._rid, 0, 0, self._client, False, fields)
+        protocol = self._protocol or OLDEST_VERSION
+        request = Request(kind, self._rid, 0, 0, self._client, False, fields, protocol=protocol)
         try:
             self._socket.send_multipart(encode_request(request), zmq.DONTWAIT)
         except zmq.Again:
@@ -211,6 +225,10 @@ class Follower:
 
     def _take(self, reply: Reply) -> None:
         match reply.fields:
+            case Welcome(protocol=protocol):
+                self._welcomed(protocol)
+            case Refusal(text) if reply.kind is Kind.HELLO:
+                log.error("cannot follow this member: %s", text)
             case MapUpdate():
                 self._update(reply.fields)
             case EventList(frames):
@@ -222,6 +240,12 @@ class Follower:
             case _ if reply.rid in self._waiting:
                 self._turned_down(reply)
 
+    def _welcomed(self, protocol: int) -> None:
+        spoken = min(protocol, VERSION)
+        if spoken != self._protocol:
+            self._protocol = spoken
+            self._send(Kind.SUBSCRIBE, Subscribe(self._state.map.version))
+
     def _update(self, update: MapUpdate) -> None:
         try:
             new = self._mapped(update)
@@ -230,7 +254,8 @@ class Follower:
             return
         known = self._state.map
         self._is_ours = not known.members or new.identity == known.identity
-        if self._is_ours and new.version > known.version:
+        says_more = new.version == known.version and new.level > known.level  # it was upgraded
+        if self._is_ours and (new.version > known.version or says_more):
             since = self._state.events[-1].version if self._state.events else 0
             self._state = replace(self._state, map=new)
             self._deliver(Applied(self._state))

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from tiercluster.cluster.ring import slot_of, slots_of
 from tiercluster.cluster.wire import (
+    MOVED_SINCE,
     Confirmed,
     Fields,
     Incr,
@@ -24,6 +25,7 @@ from tiercluster.cluster.wire import (
     Request,
     Result,
     Status,
+    UnknownKind,
 )
 from tiercluster.tiermap import MapState, NodeState, Tier, TierMap, diff, encode_delta, encode_map
 
@@ -164,10 +166,11 @@ class Front:
         """One decoded request of a client or a peer."""
         if request.kind in DATA:
             origin = Origin(identity, request.rid, request.kind, request.deadline_ms / 1000, None,
-                            _keys_of(request))  # fmt: skip
+                            _keys_of(request), request.protocol)  # fmt: skip
             self._serve_data(origin, request, now)
         else:
-            origin = Origin(identity, request.rid, request.kind, request.deadline_ms / 1000)
+            origin = Origin(identity, request.rid, request.kind, request.deadline_ms / 1000,
+                            protocol=request.protocol)  # fmt: skip
             self._serve_other(origin, request, now)
 
     def refuse_bytes(self, identity: bytes, text: str, now: float) -> None:
@@ -176,10 +179,16 @@ class Front:
         origin = Origin(identity, 0, Kind.HELLO, 0.0)
         self._refuse(origin, Status.BAD_REQUEST, text, now)
 
+    def refuse_kind(self, identity: bytes, unknown: UnknownKind, now: float) -> None:
+        """A request of a kind that this node does not know."""
+        self.desk.count("bad_requests")
+        origin = Origin(identity, unknown.rid, Kind.HELLO, protocol=unknown.protocol)
+        self._refuse(origin, Status.BAD_REQUEST, str(unknown), now)
+
     def forbid(self, identity: bytes, request: Request, role: str, now: float) -> None:
         """A request that the sender's key does not allow."""
         self.desk.count("forbidden")
-        origin = Origin(identity, request.rid, request.kind)
+        origin = Origin(identity, request.rid, request.kind, protocol=request.protocol)
         text = f"{request.kind.name} needs another key than a {role}'s"
         self._refuse(origin, Status.FORBIDDEN, text, now)
 
@@ -210,8 +219,8 @@ class Front:
             return
         if is_write:
             self._writes.begin(request.client, request.rid, deadline, now)
-            client = request.client
-            origin = Origin(origin.identity, origin.rid, origin.kind, deadline, client, origin.keys)
+            origin = Origin(origin.identity, origin.rid, origin.kind, deadline, request.client,
+                            origin.keys, origin.protocol)  # fmt: skip
         answer = self._shard.handle(request, origin, now, slots)
         if answer is not None:
             self._answer(origin, *answer, now)
@@ -252,8 +261,8 @@ class Front:
             case Kind.PEER_PING:
                 self._pinged(origin, request.fields, now)
             case Kind.SUBSCRIBE:
-                self._subscribers.add(origin.identity, now)
-                self._reply(origin, Status.OK, self._snapshot(), b"", now)
+                self._subscribers.add(origin.identity, now, origin.protocol)
+                self._reply(origin, Status.OK, self._snapshot(origin.protocol), b"", now)
             case Kind.STATUS:
                 report = self.desk.report(self._shard.stats(), *self._serving(now), now)
                 self._reply(origin, Status.OK, report, b"", now)
@@ -316,7 +325,8 @@ class Front:
 
     def _say_moved(self, origin: Origin, now: float) -> None:
         text = "the keys went to another owner before it was known to have this"
-        self._finish(origin, Status.MOVED, Refusal(text), b"", now)
+        status = Status.MOVED if origin.protocol >= MOVED_SINCE else Status.UNKNOWN_OUTCOME
+        self._finish(origin, status, Refusal(text), b"", now)
 
     def _finish(self, origin: Origin, status: Status, fields: Result, body: bytes,
                 now: float) -> None:  # fmt: skip
@@ -325,13 +335,13 @@ class Front:
         self._reply(origin, status, fields, body, now)
 
     def _refuse(self, origin: Origin, status: Status, text: str, now: float) -> None:
-        fields = self._snapshot() if status is Status.STALE_MAP else Refusal(text)
+        fields = self._snapshot(origin.protocol) if status is Status.STALE_MAP else Refusal(text)
         self._reply(origin, status, fields, b"", now)
 
     def _reply(self, origin: Origin, status: Status, fields: Result, body: bytes,
                now: float) -> None:  # fmt: skip
         reply = Reply(origin.kind, origin.rid, self._map.version, int(now * 1000),
-                      status, fields, body)  # fmt: skip
+                      status, fields, body, origin.protocol)  # fmt: skip
         if not self._doors.reply(origin.identity, reply):
             self.desk.count("answers_dropped")
 
@@ -465,13 +475,16 @@ class Front:
         return [m.id for m in tier_map.members if m.raft and m.state is not NodeState.LEFT]
 
     def _push(self, old: TierMap, new: TierMap, now: float) -> None:
-        update = MapUpdate(old.version, encode_delta(diff(old, new)))
-        reply = Reply(Kind.MAP_PUSH, 0, new.version, int(now * 1000), Status.OK, update)
-        for identity in self._subscribers.identities():
-            self._doors.reply(identity, reply)
+        delta = diff(old, new)
+        for protocol, identities in self._subscribers.by_protocol().items():
+            update = MapUpdate(old.version, encode_delta(delta, protocol))
+            reply = Reply(Kind.MAP_PUSH, 0, new.version, int(now * 1000), Status.OK, update,
+                          protocol=protocol)  # fmt: skip
+            for identity in identities:
+                self._doors.reply(identity, reply)
 
-    def _snapshot(self) -> MapUpdate:
-        return MapUpdate(0, encode_map(self._map))
+    def _snapshot(self, protocol: int) -> MapUpdate:
+        return MapUpdate(0, encode_map(self._map, protocol))
 
     def cold_answered(self, answer: ColdAnswer, now: float, wall: float) -> None:
         """One answer of the cold worker."""

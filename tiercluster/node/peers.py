@@ -8,7 +8,16 @@ from typing import NamedTuple
 import zmq
 
 from tiercluster.cluster.codec import decode_reply, encode_request
-from tiercluster.cluster.wire import CLIENT_ID_BYTES, Fields, Kind, Reply, Request, WireError
+from tiercluster.cluster.wire import (
+    CLIENT_ID_BYTES,
+    OLDEST_VERSION,
+    VERSION,
+    Fields,
+    Kind,
+    Reply,
+    Request,
+    WireError,
+)
 from tiercluster.tiermap import TierMap
 
 from .sockets import Curve, tune
@@ -23,7 +32,7 @@ class _Link(NamedTuple):
 
 class Peers:
     """Links to every other member of the map, made and dropped as the map says. ``on_bad_reply`` is
-    called for each answer that is none."""
+    called for each answer that is none. All members speak the level of their map."""
 
     def __init__(
         self,
@@ -40,8 +49,10 @@ class Peers:
         self._links: dict[str, _Link] = {}
         self._by_socket: dict[zmq.Socket[bytes], str] = {}
         self._on_bad_reply = on_bad_reply
+        self._protocol = OLDEST_VERSION
 
     def use_map(self, tier_map: TierMap) -> None:
+        self._protocol = min(VERSION, tier_map.level)
         wanted = {m.id: m.address for m in tier_map.members if m.id != self._node}
         for node in list(self._links):
             if wanted.get(node) != self._links[node].address:
@@ -72,7 +83,8 @@ class Peers:
         link = self._links.get(node)
         if link is None:
             return False
-        request = Request(kind, rid, version, 0, bytes(CLIENT_ID_BYTES), False, fields, body)
+        request = Request(kind, rid, version, 0, bytes(CLIENT_ID_BYTES), False, fields, body,
+                          self._protocol)  # fmt: skip
         try:
             link.socket.send_multipart(encode_request(request), zmq.DONTWAIT)
         except zmq.Again:

@@ -15,7 +15,7 @@ import zmq
 
 from tiercluster.cluster.codec import decode_request, encode_reply
 from tiercluster.cluster.link import NOBLOCK, receive_frames, send_frames
-from tiercluster.cluster.wire import Fields, Kind, Reply, WireError
+from tiercluster.cluster.wire import Fields, Kind, Reply, UnknownKind, WireError
 from tiercluster.tiermap import TierMap
 
 from .access import Access, Role, is_allowed
@@ -138,6 +138,9 @@ class ShardWorker:
         now = time.monotonic()
         try:
             request = decode_request(frames)
+        except UnknownKind as unknown:
+            self._front.refuse_kind(identity, unknown, now)
+            return
         except WireError as error:
             self._front.refuse_bytes(identity, str(error), now)
             return

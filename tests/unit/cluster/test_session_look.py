@@ -19,6 +19,7 @@ class OneLink:
     """A connection to n1 that keeps what is sent."""
 
     node, address, epoch, silent_since, cluster = "n1", "a:1", 1, 0.0, "c"
+    protocol = 1
     is_ready, is_up, offset_ms, greeted_at, refusal = True, True, 0.0, 0.0, None
 
     def __init__(self) -> None:

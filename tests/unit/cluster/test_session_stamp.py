@@ -16,7 +16,7 @@ class OneLink:
     """A connection to n1 that keeps what is sent. ``offset_ms`` is what its last answer made of the
     node's clock."""
 
-    node, epoch, is_ready, silent_since = "n1", 1, True, 0.0
+    node, epoch, is_ready, silent_since, protocol = "n1", 1, True, 0.0, 2
 
     def __init__(self) -> None:
         self.offset_ms = 0.0

@@ -45,6 +45,7 @@ class OneLink:
 
     def __init__(self, node: str, log: list[str]) -> None:
         self.node, self.address, self.log = node, f"{node}:1", log
+        self.protocol = 2
         self.epoch, self.is_up, self.is_ready, self.cluster = 1, True, True, "c"
         self.offset_ms: float | None = 0.0
         self.silent_since = self.greeted_at = self.failed_at = 0.0
