@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from tiercluster.tiermap import (
+    LEVEL,
     Barrier,
     Command,
     MapState,
@@ -140,11 +141,11 @@ class Consensus:
             return
         if leader is not None and self._hears(leader, voter.name):
             seat.heard_at = self._loop.now
-            standing = Standing(leader, leader == voter.name, True, self.term)
+            standing = Standing(leader, leader == voter.name, True, self.term, LEVEL)
         elif self._loop.now - seat.heard_at < FALLBACK_S:
             return
         else:
-            standing = Standing(None, False, False, self.term)
+            standing = Standing(None, False, False, self.term, LEVEL)
         if standing != seat.told:
             seat.told = standing
             voter.replica_says(standing)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tiercluster.cluster.codec import decode_reply, decode_request, encode_reply, encode_request
-from tiercluster.cluster.wire import CLIENT_ID_BYTES, Fields, Kind, Reply, Request
+from tiercluster.cluster.wire import CLIENT_ID_BYTES, VERSION, Fields, Kind, Reply, Request
 from tiercluster.node.front import Front
 from tiercluster.node.messages import ColdAnswer, ColdCommand, ShardOrder, ShardReport, ShardStopped
 from tiercluster.node.settings import NodeSettings
@@ -283,7 +283,7 @@ class SimNode:
         link = self.links.get(node)
         if link is None:
             return False
-        request = Request(kind, rid, version, 0, _NOBODY, False, fields, body)
+        request = Request(kind, rid, version, 0, _NOBODY, False, fields, body, VERSION)
         self._checkers.peer_asked(self, node, request)
         return link.send(encode_request(request) if self._uses_wire else request)
 

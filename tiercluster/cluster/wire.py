@@ -516,9 +516,9 @@ ANSWERED: dict[Kind, type[Result]] = {
 
 
 class Request(NamedTuple):
-    """``protocol``: the version it is written in, and its answer, too. ``prior``: the id under which
-    a node that is gone may have applied this write of one key; it stands in the place of ``retry``
-    then."""
+    """``protocol``: the version it is written in, and its answer, too. ``prior``: the id under
+    which a node that is gone may have applied this write of one key; it stands in the place of
+    ``retry`` then."""
 
     kind: Kind
     rid: int

@@ -44,6 +44,11 @@ class ConsensusView:
         elif self._quorum_lost_at is None:
             self._quorum_lost_at = now
 
+    @property
+    def level(self) -> int:
+        """What a majority of the voters speaks, if this node is one of them."""
+        return self._own.level
+
     def quorum_lost_s(self, now: float) -> float:
         """For how long there has been no quorum; 0 if there is one."""
         return 0.0 if self._quorum_lost_at is None else now - self._quorum_lost_at

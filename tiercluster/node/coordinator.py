@@ -32,12 +32,14 @@ from .actions import (
 from .admin import AdminRequests
 from .consensus_view import ConsensusView
 from .copywatch import CopyWatch
+from .levels import level_to_join, raise_desire
 from .membership import Membership, Stage
 from .messages import (
     AdminAnswer,
     AdminAsked,
     ColdReady,
     DrainDone,
+    LevelHeard,
     PeerHeard,
     Probed,
     ProbeDenied,
@@ -89,6 +91,7 @@ class Coordinator:
         self._proposals = Proposals(new_id)
         self._admin = AdminRequests()
         self._cold: ColdReady | None = None
+        self._levels: LevelHeard | None = None
         self._started_at = now
         self._joined_at: float | None = None
         self._serving = ServingChanged(False, "starting", 0)
@@ -160,6 +163,8 @@ class Coordinator:
                 self._tiers.drained(event)
             case ColdReady():
                 self._cold = event
+            case LevelHeard():
+                self._levels = event
             case ShardStats():
                 self._stats = event
                 self._tiers.stats(event, now)
@@ -273,6 +278,7 @@ class Coordinator:
         if takes_part and self._consensus.is_caught_up:
             desires += self._peers.desires(self._membership.incarnation)
             desires += self._copies.desires(map_, self._membership.incarnation, now)
+            desires += raise_desire(map_, self._levels, self._consensus.level, self._settings)
         desires += self._membership_desires(now)
         self._propose(desires, now, wall)
         self._end_attempts(now)
@@ -312,7 +318,8 @@ class Coordinator:
         if self._leave_by is not None:
             desire = self._membership.leave_desire()
         elif self._consensus.is_caught_up and not self.is_stopping and self._knows_cold(now):
-            desire = self._membership.join_desire(self._state.map, self._cold, now)
+            level = level_to_join(self._state.map, self._consensus.level)
+            desire = self._membership.join_desire(self._state.map, self._cold, level, now)
         return [desire] if desire is not None else []
 
     def _knows_cold(self, now: float) -> bool:

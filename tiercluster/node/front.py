@@ -15,6 +15,7 @@ from tiercluster.cluster.wire import (
     MOVED_SINCE,
     Confirmed,
     Fields,
+    Hello,
     Incr,
     Kind,
     MapUpdate,
@@ -26,6 +27,7 @@ from tiercluster.cluster.wire import (
     Result,
     Status,
     UnknownKind,
+    Welcome,
 )
 from tiercluster.tiermap import MapState, NodeState, Tier, TierMap, diff, encode_delta, encode_map
 
@@ -33,6 +35,7 @@ from .desk import LONGEST_ADMIN_S, LONGEST_CALL_S, MOST_ADMIN_REQUESTS, Desk
 from .effects import Answer, Effect, Origin, ToCold, ToControl, ToPeer
 from .gate import DATA, WHOLE_NODE, WRITES, Gate, is_repeatable
 from .lease import Lease, LeaseState
+from .levels import PeerLevels
 from .messages import (
     AdminAnswer,
     AdminAsked,
@@ -94,6 +97,7 @@ class Front:
         self._gate = Gate(self._ownership, self._lease, settings.on_quorum_loss)
         self._writes = WriteLog()
         self._subscribers = Subscribers()
+        self._levels = PeerLevels(settings.id)
         self.desk = Desk(settings, token, now)
         self._map = TierMap()
         self._token = token
@@ -139,6 +143,7 @@ class Front:
         if now >= self._next_stats:
             self._next_stats = now + STATS_PERIOD_S
             self._doors.tell_control(self.desk.counted(self._shard.stats()))
+            self._ask_levels()
         self._shard.tick(now)
         self.flush(now)
 
@@ -384,6 +389,15 @@ class Front:
             if member.state is NodeState.UP and member.id != self._settings.id:
                 self._doors.send_peer(member.id, Kind.PEER_PING, 0, version, ping, b"")
 
+    def _ask_levels(self) -> None:
+        """Ask members of a map below our own level what they speak; tell when all have said it."""
+        version = self._map.version
+        for node in self._levels.to_ask(self._map):
+            self._doors.send_peer(node, Kind.HELLO, 0, version, Hello(), b"")
+        heard = self._levels.all_heard(self._map)
+        if heard is not None:
+            self._doors.tell_control(heard)
+
     def _pinged(self, origin: Origin, ping: Fields, now: float) -> None:
         assert isinstance(ping, Ping)
         member = self._map.member(ping.node)
@@ -401,10 +415,13 @@ class Front:
         self._reply(origin, Status.OK, pong, b"", now)
 
     def peer_reply(self, node: str, reply: Reply, now: float) -> None:
-        """The answer of a peer to a ping, a message of a stream, or a cold operation."""
+        """The answer of a peer to a ping, a greeting, a message of a stream, or a cold operation."""
         if isinstance(reply.fields, Confirmed):
             self._streams.confirmed(node, reply.fields, now)
             self._carry_out(now)
+            return
+        if isinstance(reply.fields, Welcome):
+            self._levels.heard(node, reply.fields.incarnation, reply.fields.protocol)
             return
         if not isinstance(reply.fields, Pong):
             self._shard.peer_answer(reply.rid, reply, now)

@@ -8,10 +8,10 @@ JOINED --stopping, the shard has stopped: NodeStopped applied--> GONE
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 
 from tiercluster.tiermap import (
-    DEFAULT_REPLICAS,
     FIRST_LEVEL,
     LEVEL,
     Member,
@@ -78,15 +78,15 @@ class Membership:
         self._count += 1
         self._stage = Stage.OUTSIDE
 
-    def join_desire(self, tier_map: TierMap, cold: ColdReady | None, now: float) -> Desire | None:
+    def join_desire(
+        self, tier_map: TierMap, cold: ColdReady | None, level: int, now: float
+    ) -> Desire | None:
         """NodeJoined while it should be in the map and is not. ``cold``: what the store said when
-        it was opened at start."""
+        it was opened at start; ``level``: what the join may say of levels."""
         if self._stage is not Stage.OUTSIDE or now < self._not_before:
             return None
         me, settings = tier_map.member(self._settings.id), self._settings
         expected = me.incarnation if me is not None else ""
-        # Members of an older version would not understand it, nor know that it was there.
-        is_spoken = not tier_map.members or tier_map.level >= LEVEL
         command = NodeJoined(
             id="",
             by=settings.id,
@@ -99,10 +99,10 @@ class Membership:
             incarnation=self.incarnation,
             keep_cold=self._keeps_cold(me, cold),
             max_unavailable=settings.max_unavailable,
-            level=LEVEL if is_spoken else FIRST_LEVEL,
-            replicas=settings.replicas if is_spoken else DEFAULT_REPLICAS,
         )
-        return Desire(SUBJECT, ("join", self.incarnation, expected), command)
+        if level > FIRST_LEVEL:
+            command = replace(command, level=LEVEL, replicas=settings.replicas)
+        return Desire(SUBJECT, ("join", self.incarnation, expected, command.level), command)
 
     def _keeps_cold(self, me: Member | None, cold: ColdReady | None) -> bool:
         """Only the first join of a process, and only what the last incarnation closed cleanly."""

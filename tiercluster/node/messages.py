@@ -211,6 +211,14 @@ class PeerHeard:
 
 
 @dataclass(frozen=True, slots=True)
+class LevelHeard:
+    """Every member of the map of this digest speaks at least ``level``."""
+
+    map_digest: str
+    level: int
+
+
+@dataclass(frozen=True, slots=True)
 class ShardTurn:
     """The shard's loop comes round, ``at`` (monotonic seconds): told with every heartbeat and after
     each Withhold. ``withheld``: who gets no grant from now on; ``whole``: all entries are here that
@@ -291,6 +299,7 @@ ShardReport = (
     | Probed
     | ProbeDenied
     | PeerHeard
+    | LevelHeard
     | ShardTurn
     | AdminAsked
     | DrainDone

@@ -42,7 +42,7 @@ class Replicated:
 
     def join(self, node: str) -> None:
         membership = Membership(self.settings[node], f"token-{node}")
-        desire = membership.join_desire(self.states[node].map, None, 0.0)
+        desire = membership.join_desire(self.states[node].map, None, 1, 0.0)
         assert desire is not None
         self.commit(replace(desire.command, id=f"join-{node}"))
 
