@@ -12,6 +12,7 @@ from tiercluster.cli.session import Session
 from tiercluster.cluster.errors import Refused, TierclusterError, Unavailable, UnknownRef
 from tiercluster.cluster.wire import Decided
 from tiercluster.tiermap import (
+    LEVEL,
     Command,
     Drained,
     Event,
@@ -39,6 +40,7 @@ def joined(node: str) -> NodeJoined:
         address=f"127.0.0.1:{7700 + at}",
         raft=f"127.0.0.1:{7800 + at}",
         incarnation=f"{node}-a",
+        level=LEVEL,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tiercluster.tiermap import TierRecovered, TierRef
@@ -30,6 +32,20 @@ def test_status_tells_what_the_table_does_not_show(run: Run, cluster: FakeCluste
     assert "n1 has found 2 times that another member's state differs" in lines
     assert "n2 does not serve: no lease" in lines
     assert "n3 sees no quorum; its map is 5.0 s old" in lines
+
+
+def test_status_tells_who_keeps_the_cluster_at_an_older_level(
+    run: Run, cluster: FakeCluster
+) -> None:
+    assert "level" not in run("status").out
+    members = tuple(replace(m, level=1) for m in cluster.map.members)
+    older = replace(cluster.map, members=members, replicas=0)
+    cluster.state = replace(cluster.state, map=older)
+    cluster.said = {"n1": {"speaks": 2}}
+    lines = run("status").out.splitlines()
+    assert "the cluster runs at level 1 until these run newer software: n2, n3" in lines
+    cluster.said = {node: {"speaks": 2} for node in ("n1", "n2", "n3")}
+    assert "level" not in run("status").out
 
 
 def test_status_json_is_what_the_contract_says(run: Run, cluster: FakeCluster) -> None:

@@ -42,6 +42,7 @@ from tiercluster.cluster.wire import (
     Status,
     Store,
     Stored,
+    UnknownKind,
     Values,
     Welcome,
 )
@@ -79,6 +80,7 @@ class FakeNode:
         self.id = ""
         self.skew_ms = skew_ms
         self.seen: list[Request] = []
+        self.unknown: set[Kind] = set()  # as if they had come in a later version
         self.map = TierMap()
         self.router = Router(self.map)
         self.entries: dict[bytes, Entry] = {}
@@ -175,6 +177,11 @@ class FakeNode:
 
     def _serve(self, identity: bytes, request: Request) -> None:
         self.seen.append(request)
+        if request.kind in self.unknown:
+            text = str(UnknownKind(request.kind, request.rid, request.protocol))
+            refused = Refusal(text)
+            self.send(identity, Reply(Kind.HELLO, request.rid, 0, 0, Status.BAD_REQUEST, refused))
+            return
         answer = self._answer(identity, request)
         if answer is not None:
             self.send(identity, Reply(request.kind, request.rid, 0, 0, *answer))

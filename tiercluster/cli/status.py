@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from tiercluster.cluster.ring import SLOTS
-from tiercluster.tiermap import Member
+from tiercluster.tiermap import LEVEL, Member
 
 from .doors import look
 from .options import json_flag, reach_cluster
@@ -79,7 +79,17 @@ def notes(view: View) -> list[str]:
         if said and not said.get("quorum", True):
             age = short_time(float(said.get("map_age_s", 0)))
             found.append(f"{member.id} sees no quorum; its map is {age} old")
-    return found
+    return [*found, *_level_note(view)]
+
+
+def _level_note(view: View) -> list[str]:
+    """Who keeps the cluster at an older level than this command knows of."""
+    level = view.map.level
+    members = (m.id for m in view.map.members if m.state != "LEFT")
+    older = [node for node in members if int(view.said.get(node, {}).get("speaks", 1)) <= level]
+    if level >= LEVEL or not older:
+        return []
+    return [f"the cluster runs at level {level} until these run newer software: {', '.join(older)}"]
 
 
 def copy_notes(member: Member, said: Said) -> list[str]:

@@ -53,7 +53,6 @@ def cluster_document(view: View) -> dict[str, Any]:
     return {
         "cluster": view.map.cluster,
         "version": max(view.map.version, int(newest.get("version", 0))),
-        "level": view.map.level,
         # A member that is cut off still remembers the last leader.
         "leader": newest.get("leader") or None if has_quorum else None,
         "quorum": has_quorum,

@@ -22,7 +22,7 @@ from tiercluster.cluster.wire import (
     Status,
     Welcome,
 )
-from tiercluster.tiermap import TIERS, MapState, TierMap, encode_event, encode_map
+from tiercluster.tiermap import LEVEL, TIERS, MapState, TierMap, encode_event, encode_map
 
 from .messages import ShardStats, StandingKnown
 from .settings import NodeSettings
@@ -91,7 +91,7 @@ class Desk:
             "id": self._settings.id, "pid": os.getpid(), "incarnation": self._token,
             "version": self._state.map.version, "ring_version": self._state.map.ring_version,
             "digest": self._state.map.digest, "cluster": self._state.map.cluster,
-            "level": self._state.map.level, "replicas": self._state.map.replicas,
+            "speaks": LEVEL, "level": self._state.map.level, "replicas": self._state.map.replicas,
             "leader": standing.leader, "quorum": standing.quorum, "voting": standing.voting,
             "note": standing.note, "serving": serving, "serving_reason": reason,
             "map_age_s": round(now - self._map_at, 3), "uptime_s": round(now - self._started, 3),

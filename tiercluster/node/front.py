@@ -415,7 +415,7 @@ class Front:
         self._reply(origin, Status.OK, pong, b"", now)
 
     def peer_reply(self, node: str, reply: Reply, now: float) -> None:
-        """The answer of a peer to a ping, a greeting, a message of a stream, or a cold operation."""
+        """A peer answers a ping, a greeting, a message of a stream, or a cold operation."""
         if isinstance(reply.fields, Confirmed):
             self._streams.confirmed(node, reply.fields, now)
             self._carry_out(now)

@@ -21,6 +21,7 @@ from tiercluster.cluster.wire import (
     ASKED,
     NAME_BYTES,
     REPLY,
+    SINCE,
     VERSION,
     Get,
     Kind,
@@ -34,6 +35,7 @@ from tiercluster.cluster.wire import (
     Request,
     Status,
     Store,
+    UnknownKind,
     Values,
     WireError,
     wire_key,
@@ -337,3 +339,45 @@ def test_a_status_or_kind_that_is_none_is_refused() -> None:
 @given(st.binary(max_size=9), st.binary(max_size=9), st.binary(max_size=9), st.binary(max_size=9))
 def test_wire_keys_of_different_keys_differ(a: bytes, b: bytes, c: bytes, d: bytes) -> None:
     assert (wire_key(a, b) == wire_key(c, d)) == ((a, b) == (c, d))
+
+
+# --- versions -------------------------------------------------------------------------------------
+
+GET_1 = Request(Kind.GET, 7, 2, 3, b"c" * 8, False, Get((b"\0k",)))
+
+
+@pytest.mark.parametrize("protocol", [1, 2])
+def test_a_message_says_its_version(protocol: int) -> None:
+    request = GET_1._replace(protocol=protocol)
+    assert cbor2.loads(encode_request(request)[0])[0] == protocol
+    assert decode_request(encode_request(request)) == request
+    reply = Reply(Kind.GET, 7, 2, 3, Status.RETRY, Refusal("later"), protocol=protocol)
+    assert cbor2.loads(encode_reply(reply)[0])[0] == protocol
+    assert decode_reply(encode_reply(reply)) == reply
+
+
+def test_a_newer_version_is_an_error_that_says_who_is_to_be_upgraded() -> None:
+    frames = [cbor2.dumps([VERSION + 1, "whatever"])]
+    told = "speaks protocol version 1 to 2, the client 3 to 3: upgrade this node"
+    with pytest.raises(WireError, match=told):
+        decode_request(frames)
+    told = "speaks protocol version 1 to 2, the node 3 to 3: upgrade this client"
+    with pytest.raises(WireError, match=told):
+        decode_reply(frames)
+
+
+def test_an_unknown_kind_keeps_the_id_that_it_is_refused_by() -> None:
+    with pytest.raises(UnknownKind, match="no request of kind 99 in protocol version 2") as caught:
+        decode_request([cbor2.dumps([2, 99, 7, 2, 3, b"c" * 8, False, ["anything"]])])
+    assert (caught.value.rid, caught.value.protocol) == (7, 2)
+
+
+def test_a_kind_is_not_known_in_versions_before_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SINCE, Kind.GET, 2)
+    with pytest.raises(WireError, match="GET cannot be asked in protocol version 1"):
+        encode_request(GET_1)
+    newer = GET_1._replace(protocol=2)
+    assert decode_request(encode_request(newer)) == newer
+    head = cbor2.loads(encode_request(newer)[0])
+    with pytest.raises(UnknownKind):
+        decode_request([cbor2.dumps([1, *head[1:]])])

@@ -11,7 +11,18 @@ import pytest
 import zmq
 
 from tiercluster.cluster.codec import decode_request, encode_reply
-from tiercluster.cluster.wire import Kind, MapUpdate, Reply, Report, Result, Status
+from tiercluster.cluster.wire import (
+    Hello,
+    Kind,
+    MapUpdate,
+    Refusal,
+    Reply,
+    Report,
+    Request,
+    Result,
+    Status,
+    Welcome,
+)
 from tiercluster.node.follower import Follower
 from tiercluster.tiermap import (
     Barrier,
@@ -126,4 +137,66 @@ def test_a_status_that_is_none_is_passed_over(world: World, data: bytes) -> None
     world.hear_map(OURS)
     world.hear(Kind.STATUS, Report(data))
     assert world.told == []
+    assert not world.stays
+
+
+# --- versions -------------------------------------------------------------------------------------
+
+
+def asked(world: World) -> list[Request]:
+    """What was sent since it was last looked at."""
+    sent, world.sent = world.sent, []
+    return [decode_request(frames) for frames in sent]
+
+
+def welcome(world: World, protocol: int) -> None:
+    world.hear(Kind.HELLO, Welcome("n2", "n2-p#1", protocol, encode_map(OURS)))
+
+
+def test_it_greets_a_member_before_it_asks_for_its_map(world: World) -> None:
+    world.follower._renew(world.now)
+    assert [(r.kind, r.protocol) for r in asked(world)] == [(Kind.HELLO, 1), (Kind.STATUS, 1)]
+    welcome(world, 2)
+    assert [(r.kind, r.protocol) for r in asked(world)] == [(Kind.SUBSCRIBE, 2)]
+    world.follower._renew(world.now)
+    assert [(r.kind, r.protocol) for r in asked(world)] == [(Kind.SUBSCRIBE, 2), (Kind.STATUS, 2)]
+
+
+def test_it_notices_that_an_older_member_was_upgraded_behind_its_connection(world: World) -> None:
+    welcome(world, 1)
+    asked(world)
+    world.follower._renew(world.now)
+    greeting, *others = asked(world)
+    assert (greeting.fields, {r.protocol for r in others}) == (Hello(1, 2), {1})
+    welcome(world, 2)
+    assert [(r.kind, r.protocol) for r in asked(world)] == [(Kind.SUBSCRIBE, 2)]
+
+
+def test_another_member_is_greeted_anew(world: World) -> None:
+    welcome(world, 2)
+    world.follower._socket = None
+    world.connect()
+    asked(world)
+    world.follower._renew(world.now)
+    assert asked(world)[0].kind is Kind.HELLO
+
+
+def test_what_an_older_version_could_not_say_of_a_map_is_taken_later(world: World) -> None:
+    full = replace(NEWER, replicas=2, members=tuple(replace(m, level=2) for m in MEMBERS))
+    world.hear(Kind.SUBSCRIBE, MapUpdate(0, encode_map(full, newest=1)))
+    assert world.told == [Applied(MapState(NEWER))]
+    world.hear_map(full)
+    assert world.told[1:] == [Applied(MapState(full))]
+    world.hear(Kind.SUBSCRIBE, MapUpdate(0, encode_map(full, newest=1)))
+    assert len(world.told) == 2, "and not given up again"
+
+
+def test_a_member_without_a_common_version_is_named_and_left(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    refusal = Refusal("this node speaks protocol version 3 to 4, the client 1 to 2: upgrade it")
+    reply = Reply(Kind.HELLO, 1, 0, 0, Status.BAD_REQUEST, refusal)
+    world.arrived.append(encode_reply(reply))
+    world.follower._receive()
+    assert "upgrade it" in caplog.text
     assert not world.stays
