@@ -301,8 +301,8 @@ def decode_request(frames: Sequence[bytes]) -> Request:
     if type(client) is not bytes or len(client) != CLIENT_ID_BYTES:
         raise WireError("no client id")
     if type(retry) is not bool:
-        if protocol < PRIOR_SINCE:
-            raise WireError("no client id")
+        if protocol < PRIOR_SINCE or not retry:
+            raise WireError("neither a retry nor another request")
         _integers(retry)
     kind, cls = _REQUEST_KINDS.get(code) or _no_request(code, rid, protocol)
     if SINCE and protocol < _since(kind):

@@ -20,6 +20,8 @@ from tiercluster.cluster.wire import (
     ANSWERED,
     ASKED,
     NAME_BYTES,
+    OLDEST_VERSION,
+    PRIOR_SINCE,
     REPLY,
     SINCE,
     VERSION,
@@ -108,9 +110,11 @@ def requests(draw: st.DrawFn) -> Request:
     whole = {Kind.STORE: stores(), Kind.REPLICATE: replicates()}
     others = st.tuples(messages(ASKED[kind]), st.binary(max_size=9))
     fields, body = draw(whole.get(kind, others))
+    protocol = draw(st.integers(SINCE.get(kind, OLDEST_VERSION), VERSION))
+    prior = draw(st.just(0) | COUNTS) if protocol >= PRIOR_SINCE else 0
     return Request(
         kind, draw(COUNTS), draw(COUNTS), draw(COUNTS), draw(st.binary(min_size=8, max_size=8)),
-        draw(st.booleans()), fields, body,
+        bool(prior) or draw(st.booleans()), fields, body, protocol, prior,
     )  # fmt: skip
 
 
