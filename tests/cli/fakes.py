@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -111,6 +111,7 @@ class FakeCluster:
             "leader": "n1", "quorum": True, "voting": True, "note": "", "serving": True,
             "serving_reason": "", "map_age_s": 0.5, "uptime_s": 60.0, "tiers": tiers,
             "counters": {}, "pid": 1, "digest": self.map.digest,
+            "allows_faults": self.allows_faults,
         }  # fmt: skip
         return told | self.said.get(node, {})
 
@@ -149,10 +150,19 @@ class FakeAdmin:
         self._check()
         return [event for event in self._cluster.state.events if event.version > since]
 
-    def fault(self, node: str, tier: str, kind: str, ms: float, rate: float) -> None:
+    def fault(
+        self, node: str, tier: str, kind: str, ms: float, rate: float, for_ms: float = 0.0
+    ) -> None:
         if not self._cluster.allows_faults:
             raise Refused(f"{node} runs without --allow-faults")
-        self._cluster.faults.append((node, tier, kind, ms, rate))
+        self._cluster.faults.append((node, tier, kind, ms, rate, for_ms))
+
+    def node_fault(
+        self, node: str, kind: str, for_ms: float = 0.0, peers: Iterable[str] = ()
+    ) -> None:
+        if not self._cluster.allows_faults:
+            raise Refused(f"{node} runs without --allow-faults")
+        self._cluster.faults.append((node, kind, for_ms, tuple(peers)))
 
     def probe(self, node: str, tier: str) -> dict[str, Any]:
         if self._cluster.map.member(node) is None:

@@ -213,6 +213,12 @@ def test_probe_ends_with_its_result(run: Run, cluster: FakeCluster, ok: bool, co
 
 
 def test_faults_reach_the_tier_they_are_meant_for(run: Run, cluster: FakeCluster) -> None:
-    run("fault", "inject", "n2/cold", "--kind", "slow", "--ms", "400", "--rate", "0.5")
+    slow = ("--kind", "slow", "--ms", "400", "--rate", "0.5")
+    run("fault", "inject", "n2/cold", *slow)
+    run("fault", "inject", "n2/cold", *slow, "--for", "1.5")
     run("fault", "clear", "n2/cold")
-    assert cluster.faults == [("n2", "cold", "slow", 400.0, 0.5), ("n2", "cold", "", 0.0, 0.0)]
+    assert cluster.faults == [
+        ("n2", "cold", "slow", 400.0, 0.5, 0.0),
+        ("n2", "cold", "slow", 400.0, 0.5, 1500.0),
+        ("n2", "cold", "", 0.0, 0.0, 0.0),
+    ]

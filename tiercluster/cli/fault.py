@@ -13,6 +13,7 @@ from .session import AdminDoor, session_of
 
 KINDS = ("eio", "enospc", "slow", "corrupt", "hang")
 DEFAULT_MS = 1000.0
+MAX_FOR_S = 300.0  # what a node takes
 
 
 @click.group()
@@ -47,24 +48,36 @@ def fault() -> None:
     metavar="P",
     help="The share of operations that it hits.",
 )
+@click.option(
+    "--for",
+    "for_s",
+    type=Number(min=0, max=MAX_FOR_S),
+    default=0.0,
+    metavar="S",
+    help=f"Over by itself after so many seconds, at most {MAX_FOR_S:g}. [default: when cleared]",
+)
 @reach_cluster
 @json_flag
 @click.pass_context
-def inject(ctx: click.Context, ref: str, kind: str, ms: float, rate: float, as_json: bool) -> None:
+def inject(
+    ctx: click.Context, ref: str, kind: str, ms: float, rate: float, for_s: float, as_json: bool
+) -> None:
     """Have operations of a tier fail from now on, until it is cleared or the node restarts.
 
     \b
     Example:
       tiercluster fault inject n2/cold --kind eio
-      tiercluster fault inject n1/cold --kind slow --ms 400 --rate 0.2
+      tiercluster fault inject n1/cold --kind slow --ms 400 --rate 0.2 --for 30
     """
     target = parse_target(ref)
     with open_admin(session_of(ctx)) as admin:
-        _set(admin, target, kind, ms, rate)
+        _set(admin, target, kind, ms, rate, for_s)
     if as_json:
-        print_json([{"ref": str(r), "kind": kind, "ms": ms, "rate": rate} for r in target.refs])
+        said = {"kind": kind, "ms": ms, "rate": rate, "for_s": for_s or None}
+        print_json([{"ref": str(ref), **said} for ref in target.refs])
     else:
-        click.echo(f"{target}: {kind} for {rate:.0%} of its operations")
+        until = f" for {for_s:g} s" if for_s else ""
+        click.echo(f"{target}: {kind} in {rate:.0%} of its operations{until}")
 
 
 @fault.command()
@@ -81,14 +94,14 @@ def clear(ctx: click.Context, ref: str, as_json: bool) -> None:
     """
     target = parse_target(ref)
     with open_admin(session_of(ctx)) as admin:
-        _set(admin, target, "", 0.0, 0.0)
+        _set(admin, target, "", 0.0, 0.0, 0.0)
     if as_json:
         print_json([{"ref": str(r), "kind": None} for r in target.refs])
     else:
         click.echo(f"{target}: no faults")
 
 
-def _set(admin: AdminDoor, target: Target, kind: str, ms: float, rate: float) -> None:
+def _set(admin: AdminDoor, target: Target, kind: str, ms: float, rate: float, for_s: float) -> None:
     change.find_target(admin.hello(), target)
     for ref in target.refs:
-        admin.fault(ref.node, str(ref.tier), kind, ms, rate)
+        admin.fault(ref.node, str(ref.tier), kind, ms, rate, for_s * 1000)

@@ -6,7 +6,7 @@ client connection.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,7 +32,13 @@ class AdminDoor(Protocol):
 
     def events(self, since: int) -> list[Event]: ...
 
-    def fault(self, node: str, tier: str, kind: str, ms: float, rate: float) -> None: ...
+    def fault(
+        self, node: str, tier: str, kind: str, ms: float, rate: float, for_ms: float = 0.0
+    ) -> None: ...
+
+    def node_fault(
+        self, node: str, kind: str, for_ms: float = 0.0, peers: Iterable[str] = ()
+    ) -> None: ...
 
     def probe(self, node: str, tier: str) -> dict[str, Any]: ...
 

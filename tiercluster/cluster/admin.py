@@ -30,6 +30,7 @@ from .wire import (
     Fault,
     Fields,
     Kind,
+    NodeFault,
     Probe,
     Propose,
     Result,
@@ -112,11 +113,22 @@ class Admin:
         result = self._ask(node, Kind.EVENTS, EventsQuery(since))
         return events_of(result, since)
 
-    def fault(self, node: str, tier: str, kind: str, ms: float, rate: float) -> None:
-        """Inject a fault into a tier's own I/O path, or end it (``kind`` ""). Refused unless the
-        node runs with ``--allow-faults``."""
+    def fault(
+        self, node: str, tier: str, kind: str, ms: float, rate: float, for_ms: float = 0.0
+    ) -> None:
+        """Inject a fault into a tier's own I/O path, or end it (``kind`` ""). It is over by itself
+        after ``for_ms`` unless that is 0. Refused unless the node runs with ``--allow-faults``."""
         self._known(node)
-        self._ask(node, Kind.FAULT, Fault(tier, kind, float(ms), float(rate)))
+        self._ask(node, Kind.FAULT, Fault(tier, kind, float(ms), float(rate), float(for_ms)))
+
+    def node_fault(
+        self, node: str, kind: str, for_ms: float = 0.0, peers: Iterable[str] = ()
+    ) -> None:
+        """Kill the node's process, freeze it for ``for_ms``, or cut it off from the members
+        ``peers`` for so long (partition); ``kind`` "" ends a partition. Refused unless the node
+        runs with ``--allow-faults``."""
+        self._known(node)
+        self._ask(node, Kind.NODE_FAULT, NodeFault(kind, float(for_ms), tuple(peers)))
 
     def probe(self, node: str, tier: str) -> dict[str, Any]:
         """Probe a tier now; the node's report."""

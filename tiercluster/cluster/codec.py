@@ -35,6 +35,7 @@ from .wire import (
     ANSWERED,
     ASKED,
     CLIENT_ID_BYTES,
+    FIRST_FIELDS,
     MAX_BODY_BYTES,
     MAX_HEADER_BYTES,
     MAX_KEYS,
@@ -200,18 +201,30 @@ _REPLY_KINDS = {int(kind) + REPLY: (kind, cls) for kind, cls in ANSWERED.items()
 _STATUSES = {int(status): status for status in Status}
 
 
-def _build(cls: type[Any], values: Any) -> Any:
+_FIRST_CHECKS = {cls: _CHECKS[cls][:count] for cls, count in FIRST_FIELDS.items()}
+
+
+def _build(cls: type[Any], values: Any, protocol: int) -> Any:
     checks = _CHECKS[cls]
+    if protocol == OLDEST_VERSION:
+        checks = _FIRST_CHECKS.get(cls, checks)
     if type(values) is not tuple or len(values) != len(checks):
         raise WireError(f"{cls.__name__} takes {len(checks)} fields")
     return cls(*[check(value) for check, value in zip(checks, values, strict=True)])
+
+
+def _flat(value: Any, protocol: int) -> tuple[Any, ...]:
+    """The plain fields that this version of the message has."""
+    cls = type(value)
+    plain = _FLATTEN[cls](value)
+    return plain[: FIRST_FIELDS.get(cls)] if protocol == OLDEST_VERSION else plain
 
 
 def encode_request(r: Request) -> list[bytes]:
     """A request as frames; WireError if its version has no such kind."""
     if SINCE and r.protocol < _since(r.kind):
         raise WireError(f"{r.kind.name} cannot be asked in protocol version {r.protocol}")
-    asked = _FLATTEN[type(r.fields)](r.fields)
+    asked = _flat(r.fields, r.protocol)
     retry = r.prior or r.retry
     head = (r.protocol, int(r.kind), r.rid, r.map_version, r.deadline_ms, r.client, retry, asked)
     return [cbor2.dumps(head), r.body] if r.body else [cbor2.dumps(head)]
@@ -219,7 +232,7 @@ def encode_request(r: Request) -> list[bytes]:
 
 def encode_reply(r: Reply) -> list[bytes]:
     """A reply as frames."""
-    said = _FLATTEN[type(r.fields)](r.fields)
+    said = _flat(r.fields, r.protocol)
     kind, status = int(r.kind) + REPLY, int(r.status)
     head = (r.protocol, kind, r.rid, r.map_version, r.clock_ms, status, said)
     return [cbor2.dumps(head), r.body] if r.body else [cbor2.dumps(head)]
@@ -307,7 +320,7 @@ def decode_request(frames: Sequence[bytes]) -> Request:
     kind, cls = _REQUEST_KINDS.get(code) or _no_request(code, rid, protocol)
     if SINCE and protocol < _since(kind):
         _no_request(code, rid, protocol)
-    fields_ = _build(cls, values)
+    fields_ = _build(cls, values, protocol)
     body = frames[1] if len(frames) == 2 else b""
     if cls is Store:
         _check_store(fields_, len(body))
@@ -362,4 +375,4 @@ def decode_reply(frames: Sequence[bytes]) -> Reply:
     elif status is not Status.OK:
         cls = Refusal
     body = frames[1] if len(frames) == 2 else b""
-    return Reply(kind, rid, version, clock, status, _build(cls, values), body, protocol)
+    return Reply(kind, rid, version, clock, status, _build(cls, values, protocol), body, protocol)

@@ -61,6 +61,7 @@ class Kind(IntEnum):
     EVENTS = 25
     FAULT = 26
     PROBE = 27
+    NODE_FAULT = 28
     PEER_PING = 40
     COLD_PUT = 41
     COLD_GET = 42
@@ -78,7 +79,7 @@ class OpKind(IntEnum):
 
 
 # The version in which a kind came, where that is not the oldest.
-SINCE: dict[Kind, int] = {Kind.REPLICATE: 2, Kind.FILL: 2}
+SINCE: dict[Kind, int] = {Kind.REPLICATE: 2, Kind.FILL: 2, Kind.NODE_FAULT: 2}
 PRIOR_SINCE = MOVED_SINCE = 2  # an earlier request named in a request; the status MOVED
 
 
@@ -234,13 +235,26 @@ class EventsQuery:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Fault injection in a tier's own I/O path; ``kind`` "" clears."""
+    """Fault injection in a tier's own I/O path; ``kind`` "" clears. It is over by itself after
+    ``for_ms``, unless that is 0."""
 
     tier: str
     kind: str
     ms: float
     rate: float
-    shape: ClassVar[str] = "s s f f"
+    for_ms: float = 0.0
+    shape: ClassVar[str] = "s s f f f"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFault:
+    """A fault of a whole node, over by itself after ``for_ms``: kill, freeze, or partition from the
+    members ``peers``; ``kind`` "" heals a partition."""
+
+    kind: str
+    for_ms: float = 0.0
+    peers: tuple[str, ...] = ()
+    shape: ClassVar[str] = "s f s*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -489,8 +503,8 @@ class Ack:
 
 Fields = (
     Get | Store | Delete | Incr | Touch | Peek | Scan | DeletePrefix | Hello | Subscribe | Propose
-    | StatusQuery | EventsQuery | Fault | Probe | Ping | ColdPut | ColdGet | ColdDrop | Replicate
-    | Fill
+    | StatusQuery | EventsQuery | Fault | NodeFault | Probe | Ping | ColdPut | ColdGet | ColdDrop
+    | Replicate | Fill
 )  # fmt: skip
 Result = (
     Values | Stored | Flags | Counter | Peeked | Page | Count | Welcome | MapUpdate | Decided
@@ -503,7 +517,7 @@ ASKED: dict[Kind, type[Fields]] = {
     Kind.SUBSCRIBE: Subscribe, Kind.PROPOSE: Propose, Kind.STATUS: StatusQuery,
     Kind.EVENTS: EventsQuery, Kind.FAULT: Fault, Kind.PROBE: Probe, Kind.PEER_PING: Ping,
     Kind.COLD_PUT: ColdPut, Kind.COLD_GET: ColdGet, Kind.COLD_DROP: ColdDrop,
-    Kind.REPLICATE: Replicate, Kind.FILL: Fill,
+    Kind.REPLICATE: Replicate, Kind.FILL: Fill, Kind.NODE_FAULT: NodeFault,
 }  # fmt: skip
 ANSWERED: dict[Kind, type[Result]] = {
     Kind.GET: Values, Kind.STORE: Stored, Kind.DELETE: Flags, Kind.INCR: Counter,
@@ -511,8 +525,12 @@ ANSWERED: dict[Kind, type[Result]] = {
     Kind.HELLO: Welcome, Kind.SUBSCRIBE: MapUpdate, Kind.MAP_PUSH: MapUpdate,
     Kind.PROPOSE: Decided, Kind.STATUS: Report, Kind.EVENTS: EventList, Kind.FAULT: Ack,
     Kind.PROBE: Report, Kind.PEER_PING: Pong, Kind.COLD_PUT: Ack, Kind.COLD_GET: ColdValue,
-    Kind.COLD_DROP: Ack, Kind.REPLICATE: Confirmed, Kind.FILL: Ack,
+    Kind.COLD_DROP: Ack, Kind.REPLICATE: Confirmed, Kind.FILL: Ack, Kind.NODE_FAULT: Ack,
 }  # fmt: skip
+
+
+# How many fields a message had in the oldest version, where later ones have added some at its end.
+FIRST_FIELDS: dict[type[Fields | Result], int] = {Fault: 4}
 
 
 class Request(NamedTuple):

@@ -21,7 +21,7 @@ class Role(StrEnum):
     CLIENT = "client"
 
 
-_ADMIN_KINDS = frozenset({Kind.PROPOSE, Kind.PROBE, Kind.FAULT})
+_ADMIN_KINDS = frozenset({Kind.PROPOSE, Kind.PROBE, Kind.FAULT, Kind.NODE_FAULT})
 _NODE_KINDS = frozenset({Kind.PEER_PING, Kind.COLD_PUT, Kind.COLD_GET, Kind.COLD_DROP,
                          Kind.REPLICATE, Kind.FILL})  # fmt: skip
 

@@ -66,7 +66,7 @@ class ColdWorker:
         self._tell = tell
         self._clock = clock
         self._backlog: deque[ColdCommand] = deque()
-        self._faults = Faults(self._hold_up)
+        self._faults = Faults(self._hold_up, clock)
         self._store = ColdStore(directory, self._faults)
         self._written: list[tuple[int, float]] = []  # token and start of puts not yet committed
         self._gone: Failure | None = None
@@ -104,15 +104,17 @@ class ColdWorker:
 
     def _use_fault(self, fault: ColdFault) -> None:
         try:
-            plan = FaultPlan(fault.kind, fault.ms, fault.rate) if fault.kind else None
+            plan = _plan_of(fault)
         except ValueError as error:
             log.warning("cold_fault_rejected", error=str(error))
             return
         self._faults.use(plan)
-        log.warning("cold_fault", kind=fault.kind or "cleared", ms=fault.ms, rate=fault.rate)
+        log.warning("cold_fault", kind=fault.kind or "cleared", ms=fault.ms, rate=fault.rate,
+                    for_ms=fault.for_ms)  # fmt: skip
 
     def _hold_up(self, seconds: float) -> None:
-        """An injected delay; it ends early when another plan takes its place."""
+        """An injected delay; it ends early when another plan takes its place, or when its plan is
+        over."""
         plan, until = self._faults.plan, time.monotonic() + seconds
         while self._faults.plan is plan and (left := until - time.monotonic()) > 0:
             # Not a poll on the inbox: commands that wait would keep it readable.
@@ -220,3 +222,10 @@ class ColdWorker:
         until = time.monotonic() + TELL_PATIENCE_S
         while not self._tell(answer) and time.monotonic() < until:
             time.sleep(0.001)
+
+
+def _plan_of(fault: ColdFault) -> FaultPlan | None:
+    """None for its end; ValueError for what is no fault."""
+    if not fault.kind:
+        return None
+    return FaultPlan(fault.kind, fault.ms, fault.rate, fault.for_ms)

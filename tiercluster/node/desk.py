@@ -97,4 +97,5 @@ class Desk:
             "map_age_s": round(now - self._map_at, 3), "uptime_s": round(now - self._started, 3),
             "tiers": tiers, "counters": dict(stats.counters),
             "digest_mismatches": standing.digest_mismatches,
+            "allows_faults": self._settings.allow_faults,
         }))  # fmt: skip

@@ -75,11 +75,13 @@ class ColdClose:
 @dataclass(frozen=True, slots=True)
 class ColdFault:
     """Inject a fault into the store's own I/O path: eio, enospc, slow, corrupt, hang; "" clears.
-    ``ms`` for slow and hang, ``rate`` the share of operations hit, 0 to 1."""
+    ``ms`` for slow and hang, ``rate`` the share of operations hit, 0 to 1, ``for_ms`` how long it
+    lasts (0: until it is cleared)."""
 
     kind: str
     ms: float
     rate: float
+    for_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,22 +194,23 @@ class Shard:
             case AskedPut() | AskedGet() | AskedDrop():
                 return self._foreign.handle(request, origin, now)
             case Fault():
-                return self._inject(asked)
+                return self._inject(asked, now)
             case _:
                 return _NOT_OURS
 
-    def _inject(self, asked: Fault) -> Answered:
+    def _inject(self, asked: Fault, now: float) -> Answered:
         if not self._settings.allow_faults:
             return _NO_FAULTS
         try:
             tier = Tier(asked.tier)
-            plan = FaultPlan(asked.kind, asked.ms, asked.rate) if asked.kind else None
+            faults = asked.kind, asked.ms, asked.rate, asked.for_ms
+            plan = FaultPlan(*faults) if asked.kind else None
         except ValueError as error:
             return Status.BAD_REQUEST, Refusal(str(error)), b""
         if tier is Tier.COLD:
-            self._effects.cold(ColdFault(asked.kind, asked.ms, asked.rate))
+            self._effects.cold(ColdFault(*faults))
         else:
-            self._holdings.memory[TIERS.index(tier)].faults.use(plan)
+            self._holdings.memory[TIERS.index(tier)].faults.use(plan, now)
         return _ACK
 
     # --- answers and time -----------------------------------------------------------------------
@@ -232,6 +233,8 @@ class Shard:
     def tick(self, now: float) -> None:
         """What is due: deadlines, a bucket of the sweep, a slice of each drain."""
         self._now = now
+        for tier in self._holdings.memory:
+            tier.faults.tick(now)
         self._remedies.tick(now)
         self._readonly.tick(now)
         self._queue.tick(now)

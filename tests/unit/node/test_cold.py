@@ -318,13 +318,33 @@ def test_hang_and_slow_hold_up_as_long_as_they_say() -> None:
     assert held == [0.03, 1.0]
 
 
+def test_a_fault_with_a_time_is_over_by_itself() -> None:
+    now = [100.0]
+    faults = Faults(lambda _: None, lambda: now[0])
+    faults.use(FaultPlan("eio", for_ms=1500))
+    now[0] = 101.4
+    with pytest.raises(OSError, match="injected"):
+        faults.before_io(writes=False)
+    now[0] = 101.5
+    faults.before_io(writes=False)
+    assert faults.plan is None
+    faults.use(FaultPlan("eio"))
+    now[0] = 1e6
+    with pytest.raises(OSError, match="injected"):
+        faults.before_io(writes=False)
+
+
 @given(st.floats(0, 1), st.integers(1, 2000))
 def test_the_rate_is_kept_by_counting(rate: float, calls: int) -> None:
     plan = FaultPlan("eio", rate=rate)
     assert abs(sum(plan.hits(i) for i in range(calls)) - rate * calls) <= 1
 
 
-@pytest.mark.parametrize("bad", [("melt", 0, 1), ("slow", -1, 1), ("slow", 1e9, 1), ("eio", 0, 2)])
+@pytest.mark.parametrize(
+    "bad",
+    [("melt", 0, 1), ("slow", -1, 1), ("slow", 1e9, 1), ("eio", 0, 2), ("eio", 0, 1, 1e9),
+     ("eio", 0, 1, -1), ("eio", 0, 1, float("nan"))],
+)  # fmt: skip
 def test_a_fault_that_makes_no_sense_is_a_value_error(bad: tuple[str, float, float]) -> None:
     with pytest.raises(ValueError):
         FaultPlan(*bad)

@@ -116,6 +116,11 @@ def test_clearing_a_hang_frees_the_worker_at_once(desk: Desk) -> None:
     assert isinstance(desk.ask(ColdFault("", 0, 0), put(99)), ColdDone)
 
 
+def test_a_hang_with_a_time_frees_the_worker_when_it_is_over(desk: Desk) -> None:
+    desk.tell(ColdFault("hang", 10_000, 1.0, 100))
+    assert isinstance(desk.ask(put(2)), ColdDone)  # or nothing within 5 s
+
+
 def test_a_senseless_fault_is_ignored(desk: Desk) -> None:
     assert isinstance(desk.ask(ColdFault("melt", 0, 1.0), put(2)), ColdDone)
 

@@ -248,12 +248,25 @@ def test_a_fault_of_cold_is_passed_on_and_nonsense_is_refused() -> None:
     world = World()
     world.ask(Fault("cold", "slow", 20.0, 0.5))
     assert ColdFault("slow", 20.0, 0.5) in world.cold.log
+    world.ask(Fault("cold", "slow", 20.0, 0.5, 900.0))
+    assert ColdFault("slow", 20.0, 0.5, 900.0) in world.cold.log
     for wrong in (
         Fault("tepid", "eio", 0, 1),
         Fault("hot", "fire", 0, 1),
         Fault("hot", "eio", 0, 2),
+        Fault("hot", "eio", 0, 1, 1e9),
     ):
         assert world.answers[world.send(wrong)][0] is Status.BAD_REQUEST
+
+
+def test_a_fault_in_memory_with_a_time_is_over_by_itself() -> None:
+    world = World()
+    world.ask(Fault("hot", "eio", 0.0, 1.0, 500.0))
+    hot = world.shard._holdings.hot.faults
+    world.shard.tick(world.now + 0.4)
+    assert hot.is_on
+    world.shard.tick(world.now + 0.5)
+    assert not hot.is_on
 
 
 def test_a_rate_hits_evenly_spread_operations() -> None:
