@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tiercluster.tiermap import MapState
+from tiercluster.tiermap.raft import NO_CUT, Cut
 
 
 class Source(Protocol):
@@ -19,6 +20,7 @@ class Source(Protocol):
     def start(self) -> None: ...
     def propose(self, frame: bytes) -> bool: ...
     def barrier(self, token: str) -> None: ...
+    def cut_off(self, cut: Cut) -> None: ...
     def stop(self, timeout_s: float = 2.0) -> None: ...
 
 
@@ -29,6 +31,7 @@ class Consensus:
     def __init__(self, replica: Source | None, make_feed: Callable[[MapState], Source]) -> None:
         self._replica = replica
         self._make_feed = make_feed
+        self._cut = NO_CUT
         self._feed = make_feed(MapState()) if replica is None else None
 
     def start(self) -> None:
@@ -50,10 +53,18 @@ class Consensus:
         """BarrierDone(token) follows."""
         self._source.barrier(token)
 
+    def cut_off(self, cut: Cut) -> None:
+        """A game day's partition: nothing passes to or from these members."""
+        self._cut = cut
+        for source in (self._replica, self._feed):
+            if source is not None:
+                source.cut_off(cut)
+
     def follow_feed(self, state: MapState) -> None:
         """The replica is out. Nobody can be followed before a map has named the others."""
         if self._feed is None and len(state.map.members) > 1:
             self._feed = self._make_feed(state)
+            self._feed.cut_off(self._cut)
             self._feed.start()
 
     def follow_replica(self) -> None:

@@ -31,7 +31,7 @@ from .actions import (
 from .consensus import Consensus
 from .coordinator import Coordinator
 from .inbox import Inbox
-from .messages import ShardOrder
+from .messages import CutOff, ShardOrder
 from .settings import NodeSettings
 from .view import NodeView
 
@@ -54,7 +54,7 @@ class ControlWorker:
         on_ready: Callable[[], None],
         on_end: Callable[[], None],
     ) -> None:
-        self.inbox: Inbox[ControlEvent] = Inbox(INBOX_LIMIT)
+        self.inbox: Inbox[ControlEvent | CutOff] = Inbox(INBOX_LIMIT)
         self.ended_well = False
         self._tell_shard = tell_shard
         self.consensus = make_consensus(self.inbox.tell)
@@ -107,7 +107,10 @@ class ControlWorker:
         while not self._is_finished:
             poll.poll(TICK_S * 1000)
             for event in self.inbox.drain():
-                self._carry_out(self._coordinator.handle(event, time.monotonic(), time.time()))
+                if isinstance(event, CutOff):
+                    self.consensus.cut_off(event.cut)
+                else:
+                    self._carry_out(self._coordinator.handle(event, time.monotonic(), time.time()))
             self._carry_out(self._coordinator.tick(time.monotonic(), time.time()))
             self._view = self._coordinator.view()
 

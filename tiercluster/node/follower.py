@@ -58,7 +58,7 @@ from tiercluster.tiermap import (
     encode_command,
     patch,
 )
-from tiercluster.tiermap.raft import Applied, BarrierDone, ReplicaEvent, Standing
+from tiercluster.tiermap.raft import NO_CUT, Applied, BarrierDone, Cut, ReplicaEvent, Standing
 
 from .inbox import Inbox
 from .sockets import Curve, tune
@@ -97,6 +97,8 @@ class Follower:
         self._barriers: dict[str, int] = {}  # token: the version that must be applied first
         self._rid = 0
         self._next_address = 0
+        self._address = ""  # of the member that we follow through now
+        self._cut = NO_CUT
         self._heard = self._renewed = 0.0
         self._is_ours = False  # the member that we follow through now
         self._protocol = 0  # the newest version that it and we speak; 0: it has not said
@@ -116,6 +118,10 @@ class Follower:
         frame = encode_command(Barrier(id=f"barrier:{token}", by=self._node))
         if not self._inbox.tell(frame):
             self._deliver(BarrierDone(token, ok=False))
+
+    def cut_off(self, cut: Cut) -> None:
+        """Have what is said to and by these members dropped, for a game day. Any thread."""
+        self._cut = cut
 
     def stop(self, timeout_s: float = 2.0) -> None:
         self._stopping.set()  # seen within POLL_MS
@@ -161,7 +167,7 @@ class Follower:
         addresses = self._addresses()
         if not addresses:
             return
-        address = addresses[self._next_address % len(addresses)]
+        self._address = address = addresses[self._next_address % len(addresses)]
         self._next_address += 1
         self._socket = self._context.socket(zmq.DEALER)
         tune(self._socket, self._curve, is_server=False)
@@ -183,6 +189,8 @@ class Follower:
         if self._socket is None:
             return 0
         self._rid += 1
+        if self._is_cut_off():
+            return self._rid
         protocol = self._protocol or OLDEST_VERSION
         request = Request(kind, self._rid, 0, 0, self._client, False, fields, protocol=protocol)
         try:
@@ -190,6 +198,10 @@ class Follower:
         except zmq.Again:
             return 0
         return self._rid
+
+    def _is_cut_off(self) -> bool:
+        followed = (m.id for m in self._state.map.members if m.address == self._address)
+        return self._cut.drops(next(followed, ""), time.monotonic())
 
     def _send_proposal(self, frame: bytes) -> None:
         command = decode_command(frame)
@@ -220,6 +232,8 @@ class Follower:
                 frames = self._socket.recv_multipart(zmq.DONTWAIT)
             except zmq.Again:
                 return
+            if self._is_cut_off():
+                continue
             with suppress(ValueError):  # not of this protocol: as if it had not come
                 self._take(decode_reply(frames))
 

@@ -197,6 +197,11 @@ class Front:
         text = f"{request.kind.name} needs another key than a {role}'s"
         self._refuse(origin, Status.FORBIDDEN, text, now)
 
+    def answer(self, identity: bytes, request: Request, answer: tuple[Status, Result],
+               now: float) -> None:  # fmt: skip
+        """What the shell itself has to say to a request."""
+        self._reply(Origin(identity, request.rid, request.kind), *answer, b"", now)
+
     def _serve_data(self, origin: Origin, request: Request, now: float) -> None:
         is_write = request.kind in WRITES
         if is_write and self._writes.knows(request.client, request.rid):

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tiercluster.cluster.wire import Request, Result, Status
+from tiercluster.tiermap.raft import Cut
 from tiercluster.tiermap.types import Evidence, MapState, Tier
 
 from .failures import Failure, FailureKind
@@ -310,6 +311,16 @@ ShardReport = (
     | ShardStats
     | ShardStopped
 )
+
+# --- shell of the shard -> shell of the control worker ------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CutOff:
+    """A game day's partition, for the consensus."""
+
+    cut: Cut
+
 
 # --- control -> shard ---------------------------------------------------------------------------
 

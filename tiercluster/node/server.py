@@ -15,14 +15,22 @@ import zmq
 
 from tiercluster.cluster.codec import decode_request, encode_reply
 from tiercluster.cluster.link import NOBLOCK, receive_frames, send_frames
-from tiercluster.cluster.wire import Fields, Kind, Reply, UnknownKind, WireError
+from tiercluster.cluster.wire import Fields, Kind, NodeFault, Reply, UnknownKind, WireError
 from tiercluster.tiermap import TierMap
 
 from .access import Access, Role, is_allowed
 from .front import Front
 from .inbox import Inbox
 from .keyring import NodeKeys
-from .messages import ColdAnswer, ColdCommand, ShardOrder, ShardReport, ShardStopped
+from .messages import (
+    ColdAnswer,
+    ColdCommand,
+    CutOff,
+    ShardOrder,
+    ShardReport,
+    ShardStopped,
+)
+from .node_faults import NodeFaults
 from .peers import Peers
 from .settings import NodeSettings
 from .sockets import own_curve, server_curve, tune
@@ -42,7 +50,7 @@ class ShardWorker:
         self,
         settings: NodeSettings,
         token: str,
-        tell_control: Callable[[ShardReport], object],
+        tell_control: Callable[[ShardReport | CutOff], object],
         tell_cold: Callable[[ColdCommand], bool],
         keys: NodeKeys | None = None,
     ) -> None:
@@ -62,6 +70,7 @@ class ShardWorker:
             on_bad_reply=lambda: self._front.desk.count("bad_replies"),
         )  # fmt: skip
         self._front = Front(settings, token, self, time.monotonic())
+        self._faults = NodeFaults(settings.allow_faults, tell_control)
         self._thread = threading.Thread(target=self._run, name="shard", daemon=True)
 
     def bind(self) -> None:
@@ -117,6 +126,7 @@ class ShardWorker:
             if now >= tick_at or self._router not in ready or len(ready) > 1:
                 tick_at = now + TICK_MS / 1000
                 front.tick(time.monotonic())
+                self._faults.tick(now)
             else:
                 front.flush(time.monotonic())
 
@@ -144,14 +154,18 @@ class ShardWorker:
         except WireError as error:
             self._front.refuse_bytes(identity, str(error), now)
             return
-        if is_allowed(role, request.kind):
-            self._front.request(identity, request, now)
-        else:
+        if not is_allowed(role, request.kind):
             self._front.forbid(identity, request, str(role), now)
+        elif isinstance(request.fields, NodeFault):
+            self._front.answer(identity, request, self._faults.answer(request.fields, now), now)
+        elif not self._faults.drops_request(request.fields, now):
+            self._front.request(identity, request, now)
 
     def _read_peer(self, socket: zmq.Socket[bytes]) -> None:
         for node, reply in self._peers.receive(socket):
-            self._front.peer_reply(node, reply, time.monotonic())
+            now = time.monotonic()
+            if not self._faults.drops(node, now):
+                self._front.peer_reply(node, reply, now)
 
     # --- the doors of the front -----------------------------------------------------------------
 
@@ -164,6 +178,8 @@ class ShardWorker:
 
     def send_peer(self, node: str, kind: Kind, rid: int, version: int, fields: Fields,
                   body: bytes) -> bool:  # fmt: skip
+        if self._faults.drops(node, time.monotonic()):
+            return True  # lost on the way, which no sender is told
         return self._peers.send(node, kind, rid, version, fields, body)
 
     def link_peers(self, tier_map: TierMap) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tiercluster.node.consensus import Consensus
 from tiercluster.tiermap import MapState, Member, TierMap
+from tiercluster.tiermap.raft import NO_CUT, Cut
 
 STATE = MapState(TierMap("c", 7, 3, (Member("n1", "a:1"), Member("n2", "a:2"))))
 ALONE = MapState(TierMap("c", 7, 3, (Member("n1", "a:1"),)))
@@ -22,6 +23,10 @@ class Source:
 
     def barrier(self, token: str) -> None:
         self.log.append(f"{self.name} barrier {token}")
+
+    def cut_off(self, cut: Cut) -> None:
+        if cut != NO_CUT:
+            self.log.append(f"{self.name} is cut off from {', '.join(cut.peers)}")
 
     def stop(self, timeout_s: float = 2.0) -> None:
         self.log.append(f"{self.name} stops")
@@ -76,3 +81,11 @@ def test_a_follower_has_no_replica_to_return_to() -> None:
     assert world.consensus.propose(b"x")
     world.consensus.stop()
     assert world.log == ["feed starts", "feed proposes x", "feed stops"]
+
+
+def test_a_partition_holds_for_the_replica_and_for_a_feed_that_comes_later() -> None:
+    world = World()
+    world.consensus.cut_off(Cut(frozenset({"n2"}), 5.0))
+    world.consensus.follow_feed(STATE)
+    assert "replica is cut off from n2" in world.log
+    assert "feed is cut off from n2" in world.log

@@ -11,6 +11,7 @@ from tiercluster.node.consensus import Consensus
 from tiercluster.node.control import ControlWorker
 from tiercluster.node.messages import (
     ColdReady,
+    CutOff,
     ServingChanged,
     ShardOrder,
     ShardStopped,
@@ -19,7 +20,7 @@ from tiercluster.node.messages import (
 )
 from tiercluster.node.settings import NodeSettings
 from tiercluster.tiermap import MapState, NodeState, apply, decode_command
-from tiercluster.tiermap.raft import Applied, BarrierDone, Standing
+from tiercluster.tiermap.raft import Applied, BarrierDone, Cut, Standing
 
 
 class _AtOnce:
@@ -37,6 +38,9 @@ class _AtOnce:
     def barrier(self, token: str) -> None:
         self._bench._tell(BarrierDone(token, True))
 
+    def cut_off(self, cut: Cut) -> None:
+        self._bench.cuts.append(cut)
+
     def stop(self, timeout_s: float = 2.0) -> None:
         pass
 
@@ -47,6 +51,7 @@ class Bench:
     def __init__(self) -> None:
         self.state = MapState()
         self.orders: list[ShardOrder] = []
+        self.cuts: list[Cut] = []
         self.ready, self.ended = threading.Event(), threading.Event()
         self.is_full = False
         self.worker = ControlWorker(
@@ -101,6 +106,14 @@ def test_a_node_joins_says_that_it_is_ready_and_stops_cleanly(bench: Bench) -> N
     assert bench.worker.ended_well
     assert bench.state.map.members[0].state is NodeState.DOWN
     assert not bench.worker.inbox.tell(ShardStopped("late")), "a dead worker took a message"
+
+
+def test_a_partition_reaches_the_consensus_and_not_the_decisions(bench: Bench) -> None:
+    cut = Cut(frozenset({"n2"}), 5.0)
+    bench.worker.inbox.tell(CutOff(cut))
+    bench.start()
+    assert bench.ready.wait(5)
+    assert bench.cuts == [cut]
 
 
 def test_an_order_that_did_not_fit_is_told_again(bench: Bench) -> None:

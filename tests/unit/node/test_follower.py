@@ -32,7 +32,7 @@ from tiercluster.tiermap import (
     encode_command,
     encode_map,
 )
-from tiercluster.tiermap.raft import Applied, Standing
+from tiercluster.tiermap.raft import NO_CUT, Applied, Cut, Standing
 
 MEMBERS = (Member("n1", "127.0.0.1:1"), Member("n2", "127.0.0.1:2"), Member("n3", "127.0.0.1:3"))
 OURS = TierMap("c", 50, 9, MEMBERS, founded="n1#1")
@@ -200,3 +200,17 @@ def test_a_member_without_a_common_version_is_named_and_left(
     world.follower._receive()
     assert "upgrade it" in caplog.text
     assert not world.stays
+
+
+def test_cut_off_from_the_member_that_it_follows_it_hears_and_says_nothing(world: World) -> None:
+    world.hear_map(OURS)
+    followed = next(m.id for m in OURS.members if m.address == world.follower._address)
+    world.told.clear()
+    sent = len(world.sent)
+    world.follower.cut_off(Cut(frozenset({followed}), float("inf")))
+    world.hear_status(quorum=True, voting=True)
+    world.follower._renew(world.now)
+    assert (world.told, world.sent[sent:]) == ([], [])
+    world.follower.cut_off(NO_CUT)
+    world.hear_status(quorum=True, voting=True)
+    assert world.stays

@@ -4,6 +4,7 @@ How a member without a marker of its own gets its vote stands in admission.py, w
 library are closed and how in docs/decisions/0003-raft-hardening.md.
 """
 
+from .cut import NO_CUT, Cut
 from .events import Applied, BarrierDone, Counted, Healed, ReplicaEvent, Sick, Standing
 from .files import DamagedError, JournalError
 from .lock import lock_directory
@@ -15,11 +16,13 @@ __all__ = [
     "Applied",
     "BarrierDone",
     "Counted",
+    "Cut",
     "DamagedError",
     "Healed",
     "JournalError",
     "MAX_FRAME_BYTES",
     "Machine",
+    "NO_CUT",
     "RaftKeys",
     "Replica",
     "ReplicaEvent",

@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from pysyncobj.monotonic import monotonic
 
+from .cut import NO_CUT, Cut
 from .digests import DigestError
 from .events import Applied, BarrierDone, Counted, Healed, ReplicaEvent, Sick, Standing
 from .files import JournalError
@@ -60,6 +61,7 @@ class Replica(Generic[S]):
         self._is_taking = True
         self._stopping = threading.Event()
         self._wire: ZmqWire | None = None
+        self._cut = NO_CUT
         self._barriers: dict[bytes, _Barrier] = {}
         self._barrier_count = 0
         self._published: S = machine.initial
@@ -94,6 +96,11 @@ class Replica(Generic[S]):
         """Commit a no-op, then deliver BarrierDone; not ok after ``barrier_timeout_s``."""
         with self._lock:
             self._asked.append(token)
+        self._wake()
+
+    def cut_off(self, cut: Cut) -> None:
+        """Have messages from and to these voters dropped, for a game day."""
+        self._cut = cut
         self._wake()
 
     def stop(self, timeout_s: float = 2.0) -> None:
@@ -149,6 +156,8 @@ class Replica(Generic[S]):
             member.consensus.addOnTickCallback(lambda: self._publish(member))
             while not self._stopping.is_set():
                 self._submit(member)
+                if self._wire is not None:
+                    self._wire.cut = self._cut
                 member.tick(self._settings.tick_s)
                 self._ticked_at = monotonic()
         finally:

@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import time
 from collections.abc import Callable
 
 import zmq
 from zmq.utils import z85
 
+from .cut import NO_CUT
 from .files import JournalError
 from .settings import MAX_MESSAGE_BYTES, RaftKeys, ReplicaSettings
 
@@ -33,6 +35,7 @@ class ZmqWire:
 
     def __init__(self, settings: ReplicaSettings) -> None:
         self.deliver: Callable[[str, bytes], None] = lambda sender, data: None
+        self.cut = NO_CUT  # set by the owner; what it drops is lost as in a network
         self.denied = 0
         self._peers = {node for node, _ in settings.peers}
         self._keys = settings.keys
@@ -57,6 +60,8 @@ class ZmqWire:
                 self._poller.register(source, zmq.POLLIN)
 
     def send(self, peer: str, data: bytes) -> bool:
+        if self.cut.drops(peer, time.monotonic()):
+            return True
         try:
             self._outlets[peer].send(data, zmq.NOBLOCK)
         except zmq.Again:
@@ -132,7 +137,7 @@ class ZmqWire:
             except zmq.Again:
                 return
             sender = self._sender(frames)
-            if sender in self._peers:
+            if sender in self._peers and not self.cut.drops(sender, time.monotonic()):
                 self.deliver(sender, frames[1].bytes)
 
     def _sender(self, frames: list[zmq.Frame]) -> str:
