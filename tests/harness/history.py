@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from .lincheck import INF, Op, check
+from tiercluster.checks import INF, Op, check
 
 T = TypeVar("T")
 

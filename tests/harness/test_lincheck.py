@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from .lincheck import INF, Engine, Op, cache, check, jit, register, wgl
+from tiercluster.checks import INF, Engine, Op, cache, check, jit, register, wgl
 
 KINDS, WEIGHTS = "rwcd", (5, 4, 1, 0.5)
 
