@@ -76,7 +76,7 @@ def _plan(
 @click.option("--warm", metavar="SIZE", help="Memory of each warm tier.")
 @click.option("--cold", metavar="SIZE", help="Disk of each cold tier.")
 @click.option("--replicas", metavar="N", help="Nodes that hold each entry, 1 to 3.")
-@click.option("--allow-faults", is_flag=True, help="Allow `fault inject`.")
+@click.option("--allow-faults", is_flag=True, help="Allow `fault inject` and `gameday`.")
 @click.pass_context
 def dev(
     ctx: click.Context,

@@ -40,6 +40,7 @@ PLACES: dict[str, Place] = {
         ("locate", "locate:locate", "Where a key lives now, and why."),
         ("bench", "bench:bench", "Generate load; measure throughput, latency and hit ratio."),
         ("fault", "fault:fault", "Inject faults into a tier's own I/O, for game days."),
+        ("gameday", "gameday:gameday", "Break something on purpose; check every promise."),
         ("config", "configuration:config", "Check a configuration file."),
         ("doctor", "doctor:doctor", "Diagnose this machine and the cluster."),
         ("keygen", "keygen:keygen", "Make keys for nodes, clients and operators."),
