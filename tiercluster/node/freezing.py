@@ -2,7 +2,8 @@
 
 A stopped process cannot wake itself. So a small helper process is started first; only when it says
 that it runs is the signal sent. It wakes us when the time is over, and again and again until we
-have closed its standard input, for the signal that stops us may come late. It ends with us.
+have closed its standard input, for the signal that stops us may come late: before or after the call
+that sends it has returned, as it is another thread that takes it. It ends with us.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import structlog
 
@@ -51,7 +53,13 @@ def freeze(seconds: float) -> None:
         return
     with waker:  # the end of the block closes its standard input and waits for it
         assert waker.stdout is not None
-        if waker.stdout.read(1) == b"r":
-            os.kill(node, signal.SIGSTOP)
-        else:
+        if waker.stdout.read(1) != b"r":
             log.error("not_frozen", error="the helper that would wake this process did not start")
+            return
+        until = time.monotonic() + seconds
+        _stop_process()
+        time.sleep(max(0.0, until - time.monotonic()))
+
+
+def _stop_process() -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)

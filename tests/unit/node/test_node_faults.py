@@ -158,11 +158,13 @@ freezing.freeze(0.2)
 print(time.monotonic() - began)
 """
 LATE = """
-send = os.kill
-def kill(pid, number):
-    time.sleep(0.5)  # the helper has woken us before we are stopped
-    send(pid, number)
-freezing.os.kill = kill
+stop = freezing._stop_process
+freezing._stop_process = lambda: (time.sleep(0.5), stop())  # we have been woken before it
+"""
+AFTERWARDS = """
+import threading
+stop = freezing._stop_process
+freezing._stop_process = threading.Timer(0.1, stop).start  # and the call returns at once
 """
 
 
@@ -180,6 +182,10 @@ def test_a_process_stops_itself_and_is_woken() -> None:
 
 def test_a_stop_that_comes_late_is_woken_too() -> None:
     assert frozen(LATE) >= 0.5
+
+
+def test_a_stop_that_comes_when_the_call_has_returned_is_woken_too() -> None:
+    assert frozen(AFTERWARDS) >= 0.2
 
 
 def test_a_frozen_process_does_not_run() -> None:
