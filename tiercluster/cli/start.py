@@ -71,7 +71,9 @@ def _flags(params: dict[str, Any]) -> dict[str, Any]:
 )
 @click.option("--keys", metavar="DIR", help="Directory of keys made by keygen.")
 @click.option("--insecure", is_flag=True, default=None, help="Off loopback without keys.")
-@click.option("--allow-faults", is_flag=True, default=None, help="Allow `fault inject` and `gameday`.")
+@click.option(
+    "--allow-faults", is_flag=True, default=None, help="Allow `fault inject` and `gameday`."
+)
 @click.option("--until-eof", is_flag=True, help="Stop when standard input ends.")
 @click.pass_context
 def start(ctx: click.Context, /, file: Path | None, until_eof: bool, **params: Any) -> None:
