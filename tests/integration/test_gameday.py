@@ -34,7 +34,7 @@ def cluster(tmp_path: Path) -> Iterator[ClusterUnderTest]:
 def gameday(cluster: ClusterUnderTest, *flags: str) -> dict[str, Any]:
     ran = cluster.cli("gameday", "--json", "--yes", *flags, timeout_s=PATIENCE_S)
     document: dict[str, Any] = ran.json
-    assert document["ok"] is True, document["scenarios"]
+    assert document["ok"] is True, [p["problems"] for p in document["scenarios"]]
     assert ran.code == 0
     return document
 

@@ -23,6 +23,7 @@ from .session import AdminDoor, Session
 
 WRITERS, KEYS_EACH = 3, 40
 CONTENDERS, CONTENDED_KEYS = 2, 6
+FILLER_WRITES = 0.05
 BEFORE_S, AFTER_S = 1.5, 1.5  # of traffic around the fault and the recovery
 WATCH_S = 0.25  # one look at the map
 AGAIN_S = 0.05
@@ -219,12 +220,17 @@ class GameDay:
         return [*writers, *contenders, reader, *self._filler(next(seeds))]
 
     def _filler(self, seed: int) -> list[Worker]:
-        """It keeps the lower tiers busy: what it writes pushes down what is read later."""
+        """It keeps the lower tiers busy, and reads most of the time: a tier that spoils what it
+        gives back takes every write well, and is found out only when it is read."""
         numbers = self.filling.numbers
         if not numbers:
             return []
-        space = self.plan.namespace
-        return [Writer(self.session, space, seed, numbers=numbers, size=VALUE_BYTES, deletes=0.0)]
+        return [
+            Writer(
+                self.session, self.plan.namespace, seed,
+                numbers=numbers, size=VALUE_BYTES, writes=FILLER_WRITES, deletes=0.0,
+            )
+        ]  # fmt: skip
 
 
 @contextmanager

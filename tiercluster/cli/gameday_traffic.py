@@ -113,20 +113,20 @@ class Writer(Worker):
     def __init__(
         self, session: Session, namespace: str, seed: int, *,
         numbers: dict[str, int], others: Sequence[str] = (), size: int = 100,
-        deletes: float = DELETES,
+        writes: float = WRITES, deletes: float = DELETES,
     ) -> None:  # fmt: skip
         super().__init__(session, namespace, seed)
         self._numbers = numbers
         self._own = list(numbers)
         self._all = [*self._own, *others]
         self._pad = self._rng.randbytes(size)  # that nobody can compress
-        self._deletes = deletes
+        self._writes, self._deletes = writes, deletes
 
     def step(self, client: ClientDoor) -> None:
         dice = self._rng.random()
         if dice < self._deletes:
             self._until_done(client, self._rng.choice(self._own), self._delete_next)
-        elif dice < self._deletes + WRITES:
+        elif dice < self._deletes + self._writes:
             self._until_done(client, self._rng.choice(self._own), self._write_next)
         else:
             key = self._rng.choice(self._all)
