@@ -130,3 +130,50 @@ def test_a_write_that_nobody_confirmed_may_show_late_or_never() -> None:
     write = Op(1, "k", "w", 1, None, 0, INF)
     assert check([write, Op(2, "k", "r", None, 1, 50, 51)]) is None
     assert check([write, Op(2, "k", "r", None, None, 50, 51)]) is None
+
+
+def mixed(n: int, rng: random.Random) -> list[Op]:
+    """Operations of all kinds on one counter with answers that are often, not always, possible."""
+    ops = list[Op]()
+    for number in range(n):
+        kind = rng.choice("rwcdi")
+        call = rng.uniform(0, n)
+        ret = INF if rng.random() < 0.3 else call + rng.expovariate(0.5)
+        value = rng.choice([*range(0, 10 * n, 10), 1, 11])
+        arg = {"w": 10 * number, "c": (value, 10 * number), "i": (1, 10 * number)}.get(kind)
+        answers = {"r": [value, None], "c": [True, False], "i": [10 * number, value + 1]}
+        out = None if ret == INF else rng.choice(answers.get(kind, [True]))
+        ops.append(Op(number, "k", kind, arg, out, call, ret))
+    return ops
+
+
+def brute_forgetful(ops: Sequence[Op]) -> bool:
+    """As `brute`, for `cache`, where a counter may have been forgotten before any increment."""
+    must = [o for o in ops if o.ret != INF]
+    may = [o for o in ops if o.ret == INF]
+    subsets = itertools.chain.from_iterable(
+        itertools.combinations(may, r) for r in range(len(may) + 1)
+    )
+    return any(_fits_forgetful(p) for s in subsets for p in itertools.permutations([*must, *s]))
+
+
+def _fits_forgetful(order: Sequence[Op]) -> bool:
+    if any(b.ret < a.call for i, a in enumerate(order) for b in order[i + 1 :]):
+        return False
+    states: set[int | None] = {None}
+    for op in order:
+        after = [cache(state, op) for state in states]
+        if op.f == "i" and states:
+            after.append(cache(None, op))
+        states = {state for ok, state in after if ok}
+    return bool(states)
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_histories_of_all_operations_on_a_cache_are_judged_as_by_brute_force(seed: int) -> None:
+    rng = random.Random(seed)
+    history = mixed(rng.randint(2, 6), rng)
+    started = [o._replace(f="w", arg=o.arg[1]) for o in history if o.f == "i" and o.ret == INF]
+    expected = brute_forgetful([*history, *started])
+    assert (check(history, cache, engine=wgl) is None) == expected
+    assert (check(history, cache, engine=jit) is None) == expected

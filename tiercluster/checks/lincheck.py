@@ -10,6 +10,7 @@ the configurations at each return, linear in the length for bounded concurrency)
     "r"     -             value or None  none; None is a miss
     "c"     (old, new)    bool           holds new if it held old
     "d"     -             -              the key is gone
+    "i"     (by, first)   number         holds number: by more than it held, or first if it was gone
 """
 
 from __future__ import annotations
@@ -56,12 +57,19 @@ def register(state: State, op: Op) -> tuple[bool, State]:
         case "c":
             hit = state == op.arg[0]
             return op.ret == INF or hit == op.out, op.arg[1] if hit else state
+        case "i":
+            by, first = op.arg
+            after = first if state is None else state + by
+            return op.ret == INF or op.out == after, after
     raise ValueError(f"no operation {op.f!r}")
 
 
 def cache(state: State, op: Op) -> tuple[bool, State]:
     """A cache may forget: a miss is always right and says nothing, a hit must be linearizable.
-    A compare-and-set may fail for the same reason."""
+    A compare-and-set may fail, and a counter start anew, for the same reason. The value that a
+    counter starts at is its alone (each call brings another)."""
+    if op.f == "i" and op.ret != INF and op.out == op.arg[1]:
+        return True, op.out
     if op.f == "r" and op.out is None:
         return True, state
     if op.f == "c" and op.out is False:
@@ -175,6 +183,43 @@ def prune(ops: Sequence[Op]) -> list[Op]:
     return [o for o in ops if o.ret != INF or (o.arg if o.f == "w" else None) in read]
 
 
+def prune_cache(ops: Sequence[Op]) -> list[Op]:
+    """As `prune`, for `cache`, where deletes and misses prove nothing and any operation may have a
+    value of its own: what is of unknown outcome stays only if somebody saw what it may have left.
+    An increment of unknown outcome may instead have started the counter: that enters as a write
+    beside it, and both may show, which is a little too lenient and never too strict."""
+    answered = [o for o in ops if o.ret != INF and not _says_nothing(o)]
+    open_ = [o for o in ops if o.ret == INF and o.f in "wci"]
+    open_ += [o._replace(f="w", arg=o.arg[1]) for o in open_ if o.f == "i"]
+    seen = {value for o in answered for value in _needed_by(o)}
+    for _ in open_:
+        seen |= {value for o in open_ for value in _needed_by(o, seen)}
+    return answered + [o for o in open_ if o.f == "i" or _left_by(o) in seen]
+
+
+def _says_nothing(op: Op) -> bool:
+    return (op.f == "r" and op.out is None) or (op.f == "c" and not op.out)
+
+
+def _left_by(op: Op) -> State:
+    return op.arg[1] if op.f == "c" else op.arg
+
+
+def _needed_by(op: Op, seen: Iterable[State] = ()) -> list[State]:
+    """The values that the key held just before, for this to have answered so; for an operation
+    without an answer, to have left one of ``seen``."""
+    match op.f:
+        case "r":
+            return [op.out]
+        case "c":
+            return [op.arg[0]] if op.ret != INF or op.arg[1] in set(seen) else []
+        case "i" if op.ret != INF:
+            return [] if op.out == op.arg[1] else [op.out - op.arg[0]]
+        case "i":
+            return [value - op.arg[0] for value in seen if isinstance(value, int)]
+    return []
+
+
 def check(
     history: Iterable[Op], model: Model = cache, init: State = None, engine: Engine = jit
 ) -> tuple[str | int, list[Op]] | None:
@@ -182,8 +227,9 @@ def check(
     keys: dict[str | int, list[Op]] = defaultdict(list)
     for op in history:
         keys[op.key].append(op)
+    pruned = prune_cache if model is cache else prune
     for key, ops in keys.items():
-        clash = engine(prune(ops), model, init)
+        clash = engine(pruned(ops), model, init)
         if clash is not None:
             return key, clash
     return None
