@@ -20,6 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tiercluster.cluster.admin import Admin
+
 from .ports import free_ports
 from .process import NodeProcess, environment
 
@@ -71,13 +73,29 @@ class ClusterUnderTest:
     ) -> None:
         self.directory = directory
         self.ids = [f"n{i + 1}" for i in range(nodes)]
-        ports = free_ports(3 * nodes)
-        self.ports = {node: NodePorts(*ports[3 * i : 3 * i + 3]) for i, node in enumerate(self.ids)}
+        self.ports = self._choose_ports()
         self.processes: dict[str, NodeProcess] = {}
         self._sizes = [f"--{tier}={size}" for tier, size in {**SIZES, **sizes}.items()]
         self._flags = (*(("--allow-faults",) if faults else ()), *flags)
         self._env = environment(**(env or {}))
         self._program = tuple(program)
+
+    def _choose_ports(self) -> dict[str, NodePorts]:
+        ports = free_ports(3 * len(self.ids))
+        return {node: NodePorts(*ports[3 * i : 3 * i + 3]) for i, node in enumerate(self.ids)}
+
+    # --- where a node runs: on this host, unless a laboratory says otherwise ----------------------
+
+    def host(self, node: str) -> str:
+        """The address that it listens on."""
+        return "127.0.0.1"
+
+    def launcher(self, node: str) -> list[str]:
+        """A prefix of its command that keeps the pid."""
+        return []
+
+    def environment(self, node: str) -> dict[str, str]:
+        return self._env
 
     # --- lifetime -------------------------------------------------------------------------------
 
@@ -111,18 +129,19 @@ class ClusterUnderTest:
         for node in nodes:
             log = self.directory / node
             self.data(node).mkdir(parents=True, exist_ok=True)
-            self.processes[node] = NodeProcess(self.command(node), log, self._env)
+            command = [*self.launcher(node), *self.command(node)]
+            self.processes[node] = NodeProcess(command, log, self.environment(node))
 
     def wait_ready(self, *nodes: str, timeout_s: float = READY_S) -> None:
         for node in nodes:
             self.processes[node].wait_ready(timeout_s)
 
     def command(self, node: str) -> list[str]:
-        mine = self.ports[node]
-        peers = [f"--peer={n}=127.0.0.1:{p.raft}" for n, p in self.ports.items() if n != node]
+        mine, host = self.ports[node], self.host(node)
+        peers = [f"--peer={n}={self.host(n)}:{p.raft}" for n, p in self.ports.items() if n != node]
         return [
-            *self._program, "start", "--id", node, "--listen", f"127.0.0.1:{mine.client}",
-            "--raft", f"127.0.0.1:{mine.raft}", "--http", f"127.0.0.1:{mine.http}",
+            *self._program, "start", "--id", node, "--listen", f"{host}:{mine.client}",
+            "--raft", f"{host}:{mine.raft}", "--http", f"{host}:{mine.http}",
             "--data", str(self.data(node)), *self._sizes, *peers, *self._flags,
         ]  # fmt: skip
 
@@ -159,11 +178,16 @@ class ClusterUnderTest:
         return self.directory / "data" / node
 
     def address(self, node: str) -> str:
-        return f"127.0.0.1:{self.ports[node].client}"
+        return f"{self.host(node)}:{self.ports[node].client}"
 
     @property
     def addresses(self) -> str:
         return ",".join(map(self.address, self.ids))
+
+    def admin(self, *nodes: str) -> Admin:
+        """Asks these members only; all of them by default."""
+        chosen = nodes or self.ids
+        return Admin(map(self.address, chosen), keys=self._env.get("TIERCLUSTER_KEYS"))
 
     def log(self, node: str) -> str:
         return self.processes[node].err.read_text(errors="replace")

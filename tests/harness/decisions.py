@@ -82,7 +82,7 @@ class Operators:
 
     def _run(self, operator: Operator, rng: random.Random) -> None:
         while not self._stop.is_set():
-            with Admin((self._cluster.address(rng.choice(self._cluster.ids)),)) as admin:
+            with self._cluster.admin(rng.choice(self._cluster.ids)) as admin:
                 for _ in range(STEPS_AT_ONE_MEMBER):
                     operator.step(admin)
                     self._stop.wait(PAUSE_S)
@@ -105,12 +105,9 @@ def agreements(cluster: ClusterUnderTest, nodes: Sequence[str]) -> list[Agreemen
     """The map of each of these members, asked of itself."""
     found = []
     for node in nodes:
-        admin = Admin((cluster.address(node),))
-        try:
+        with cluster.admin(node) as admin:
             seen = admin.hello()
-            found.append(Agreement(seen.version, seen.digest))
-        finally:
-            admin.close()
+        found.append(Agreement(seen.version, seen.digest))
     return found
 
 
