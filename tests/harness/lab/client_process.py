@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,19 @@ COUNTER_STEP = 1_000_000  # between the values at which counters start: no count
 
 
 class OwnKeys:
-    """One thread that writes 1, 2, 3, ... to its keys and reads those of all."""
+    """One thread that writes 1, 2, 3, ... to its keys and reads those of all. Half of its calls are
+    about keys of the node beside it: all that it reaches when the network is split."""
 
-    def __init__(self, plan: ClientPlan, number: int, client: Client) -> None:
+    def __init__(
+        self, plan: ClientPlan, number: int, client: Client, owners: dict[str, str]
+    ) -> None:
         self._plan, self._client = plan, client
         self._rng = random.Random(f"{plan.seed}/{plan.name}/own/{number}")
         self._own = plan.own[number :: plan.threads]
         self._numbers = dict.fromkeys(self._own, 0)
+        beside = {key for key, owner in owners.items() if owner[1:] == plan.name[1:]}
+        self._near_own = [key for key in self._own if key in beside] or self._own
+        self._near = sorted(beside) or plan.all_own
         self.calls: list[Call] = []
 
     def step(self) -> None:
@@ -43,8 +49,11 @@ class OwnKeys:
         for start in range(0, len(self._own), BULK):
             self._write_these(list(self._own[start : start + BULK]))
 
+    def _one_of(self, near: Sequence[str], all_: Sequence[str]) -> str:
+        return self._rng.choice(near if self._rng.random() < 0.5 else all_)
+
     def _read(self) -> None:
-        key = self._rng.choice(self._plan.all_own)
+        key = self._one_of(self._near, self._plan.all_own)
         self._made("r", {key: None}, lambda: {key: value_number(self._client.get(key))})
 
     def _read_many(self) -> None:
@@ -57,7 +66,7 @@ class OwnKeys:
         self._made("r", dict.fromkeys(keys), call)
 
     def _write(self) -> None:
-        key = self._rng.choice(self._own)
+        key = self._one_of(self._near_own, self._own)
         self._write_one(key, self._next(key))
 
     def _write_one(self, key: str, number: int) -> None:
@@ -188,7 +197,8 @@ class Host:
         self._plan, self._stopping = plan, threading.Event()
         self._client = Client(plan.nodes, keys=plan.keys, timeout=plan.timeout_s)
         first = int(plan.name[1:]) * 10
-        self._own = [OwnKeys(plan, i, self._client) for i in range(plan.threads)]
+        self._owners = {key: self._client.explain(key).owner for key in plan.all_own}
+        self._own = [OwnKeys(plan, i, self._client, self._owners) for i in range(plan.threads)]
         self._shared = [SharedKeys(plan, i, self._client, first + i) for i in range(plan.threads)]
         self._threads = [
             threading.Thread(target=self._work, args=(worker.step, i))
@@ -197,7 +207,6 @@ class Host:
         self._failed: list[BaseException] = []
 
     def run(self) -> ClientHistory:
-        owners = {key: self._client.explain(key).owner for key in self._plan.all_own}
         for own in self._own:
             own.fill()
         for thread in self._threads:
@@ -210,10 +219,10 @@ class Host:
         self._client.close()
         if self._failed:
             raise self._failed[0]
-        return self._history(owners)
+        return self._history()
 
-    def _history(self, owners: dict[str, str]) -> ClientHistory:
-        history = ClientHistory(self._plan.name, owners=owners)
+    def _history(self) -> ClientHistory:
+        history = ClientHistory(self._plan.name, owners=self._owners)
         for own in self._own:
             history.calls += own.calls
         for shared in self._shared:
