@@ -177,3 +177,11 @@ def test_histories_of_all_operations_on_a_cache_are_judged_as_by_brute_force(see
     expected = brute_forgetful([*history, *started])
     assert (check(history, cache, engine=wgl) is None) == expected
     assert (check(history, cache, engine=jit) is None) == expected
+
+
+def test_many_increments_of_unknown_outcome_do_not_make_the_search_explode() -> None:
+    lost = [Op(i, "k", "i", (1, 1000 * i), None, i, INF) for i in range(2, 60)]
+    first = Op(1, "k", "i", (1, 1000), 1000, 0, 1)
+    reads = [Op(1, "k", "r", None, 1000 + seen, 100 + seen, 100.5 + seen) for seen in range(59)]
+    assert check([first, *lost, *reads]) is None
+    assert check([first, *lost, *reads, reads[58]._replace(out=1059)]) is not None

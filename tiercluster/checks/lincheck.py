@@ -159,7 +159,7 @@ def _returned(
         if i in placed:
             out.add((placed - {i}, state))
             continue
-        for j in pending - placed:
+        for j in _unlike(ops, pending - placed):
             ok, after = model(state, ops[j])
             if not ok or (j != i and after == state and ops[j].ret == INF):
                 continue
@@ -170,6 +170,16 @@ def _returned(
         if len(seen) > MAX_CONFIGURATIONS:
             raise TooConcurrent(f"over {MAX_CONFIGURATIONS} configurations")
     return out
+
+
+def _unlike(ops: Sequence[Op], open_: Iterable[int]) -> Iterable[int]:
+    """Without all but one of the increments by the same amount whose outcome is unknown: whichever
+    of them took effect, it makes no difference."""
+    alike: dict[State, int] = {}
+    for i in open_:
+        is_alike = ops[i].f == "i" and ops[i].ret == INF
+        alike[("i", ops[i].arg) if is_alike else i] = i
+    return alike.values()
 
 
 def prune(ops: Sequence[Op]) -> list[Op]:
@@ -191,6 +201,7 @@ def prune_cache(ops: Sequence[Op]) -> list[Op]:
     answered = [o for o in ops if o.ret != INF and not _says_nothing(o)]
     open_ = [o for o in ops if o.ret == INF and o.f in "wci"]
     open_ += [o._replace(f="w", arg=o.arg[1]) for o in open_ if o.f == "i"]
+    open_ = [o._replace(arg=(o.arg[0], None)) if o.f == "i" else o for o in open_]
     seen = {value for o in answered for value in _needed_by(o)}
     for _ in open_:
         seen |= {value for o in open_ for value in _needed_by(o, seen)}
