@@ -13,23 +13,29 @@ SLOW_S = 0.15  # a call; two of them are more than an operation may take
 
 
 def with_a_sick_disk(stage: Stage) -> None:
-    below = stage.cluster.data(stage.victim) / "cold"
+    make_sick(stage, stage.victim)
+
+
+def make_sick(stage: Stage, node: str) -> None:
+    """Its disk can be spoiled from its next start on."""
+    below = stage.cluster.data(node) / "cold"
     below.mkdir(parents=True)
-    disk = SickDisk(stage.directory / "disk", below, stage.rng.randrange(1, 2**31))
-    stage.put("disk", disk)
-    stage.cluster.extra[stage.victim] = disk.env()
+    disk = SickDisk(stage.directory / f"disk-{node}", below, stage.rng.randrange(1, 2**31))
+    stage.put(f"disk-{node}", disk)
+    stage.cluster.extra[node] = disk.env()
 
 
 def sick(spoil: Callable[[SickDisk], None]) -> Fault:
     @contextmanager
     def fault(stage: Stage) -> Iterator[frozenset[str]]:
-        disk = stage.get("disk", SickDisk)
+        disk = stage.get(f"disk-{stage.victim}", SickDisk)
         assert disk.calls(Call.WRITE), "the shim sees no call"
         spoil(disk)
         yield frozenset()
-        assert disk.seen() > 0, "the node did not touch the sick disk"
+        assert disk.hits() > 0, "the node did not touch the sick disk"
         disk.heal()
 
+    fault.__name__ = f"disk_{spoil.__name__}"
     return fault
 
 

@@ -90,12 +90,8 @@ class SickDisk:
         for call in Call:
             self.set(call)
 
-    def seen(self) -> int:
-        """Calls of all kinds that the shim has seen since the last `set` of their kind."""
-        return sum(map(self.calls, Call))
-
     def hits(self) -> int:
-        """Calls that were spoiled since the last `set` of their kind."""
+        """Calls that were spoiled or delayed since the last `set` of their kind."""
         return sum(
             COUNTS.unpack_from(self._control.bytes, call * ROW_BYTES + ROW.size)[1] for call in Call
         )

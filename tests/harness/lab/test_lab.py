@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from .preload import Call as DiskCall
 from .preload import How, SickDisk, WrongClock
 from .records import Call, ClientHistory
 from .sandbox import missing, run_inside
+from .table import table
 from .verdict import Excused, judge, longest_window
 
 # --- links --------------------------------------------------------------------------------------
@@ -209,3 +211,15 @@ def test_a_history_survives_the_file(tmp_path: Path) -> None:
     made.ops.append(Op(1, "s", "c", (1, 2), True, 0.0, INF))
     made.save(tmp_path / "h")
     assert ClientHistory.load(tmp_path / "h") == made
+
+
+def test_the_table_adds_up_the_runs_of_a_scenario() -> None:
+    run = {"scenario": "lab/kill_9", "ops": 1000, "longest_s": 0.5, "back_s": 1.0, "violations": 0}
+    lines = [
+        json.dumps(run | {"errors": {"Unavailable": 2}}),
+        json.dumps(run | {"errors": {"DeadlineExceeded": 3}, "longest_s": 0.7, "violations": 1}),
+        json.dumps({"scenario": "burst"}),
+    ]
+    rows = table(lines).splitlines()[2:]
+    told = "2 | 2,000 | 3 DeadlineExceeded, 2 Unavailable | 0.70 s | 1.00 s | 1 |"
+    assert rows == [f"| kill 9 | {told}", f"| all | {told}"]

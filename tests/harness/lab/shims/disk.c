@@ -77,7 +77,10 @@ static int happens(uint32_t per_million) {
 static enum verdict judge(enum call call) {
     struct row *row = rows + call;
     __atomic_fetch_add(&row->calls, 1, __ATOMIC_RELAXED);
-    if (row->delay_us) usleep(row->delay_us);
+    if (row->delay_us) {
+        usleep(row->delay_us);
+        __atomic_fetch_add(&row->hits, 1, __ATOMIC_RELAXED);
+    }
     if (!row->error || !happens(row->per_million)) return PASS;
     __atomic_fetch_add(&row->hits, 1, __ATOMIC_RELAXED);
     errno = row->error;
