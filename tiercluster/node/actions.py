@@ -35,9 +35,11 @@ class AskBarrier:
 
 @dataclass(frozen=True, slots=True)
 class FollowFeed:
-    """The own replica is out: follow another member, from this state on."""
+    """The own replica is out, or the leader does not reach it: follow another member, from this
+    state on. ``first``: the address to try first, if there is a choice."""
 
     state: MapState
+    first: str = ""
 
 
 @dataclass(frozen=True, slots=True)

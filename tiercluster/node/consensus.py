@@ -1,8 +1,9 @@
 """A node's part in the consensus: a voter's replica, or the feed of another member.
 
 A follower has the feed for good, a voter while its replica is out (its journal's disk is full, its
-log is damaged). So what the cluster decides reaches the node all the same, and what it proposes
-goes through the member that it follows; it only does not vote.
+log is damaged) or left behind (its link to the leader is cut, that of another member is not). So
+what the cluster decides reaches the node all the same, and what it proposes goes through the member
+that it follows.
 """
 
 from __future__ import annotations
@@ -26,13 +27,15 @@ class Source(Protocol):
 
 class Consensus:
     """To be used from one thread. ``replica`` None: this node is a follower, ``make_feed`` makes
-    what it follows, from a state on."""
+    what it follows, from a state on, through an address first."""
 
-    def __init__(self, replica: Source | None, make_feed: Callable[[MapState], Source]) -> None:
+    def __init__(
+        self, replica: Source | None, make_feed: Callable[[MapState, str], Source]
+    ) -> None:
         self._replica = replica
         self._make_feed = make_feed
         self._cut = NO_CUT
-        self._feed = make_feed(MapState()) if replica is None else None
+        self._feed = make_feed(MapState(), "") if replica is None else None
 
     def start(self) -> None:
         for source in (self._replica, self._feed):
@@ -60,10 +63,11 @@ class Consensus:
             if source is not None:
                 source.cut_off(cut)
 
-    def follow_feed(self, state: MapState) -> None:
-        """The replica is out. Nobody can be followed before a map has named the others."""
+    def follow_feed(self, state: MapState, first: str = "") -> None:
+        """The replica is out or left behind. Nobody can be followed before a map has named the
+        others."""
         if self._feed is None and len(state.map.members) > 1:
-            self._feed = self._make_feed(state)
+            self._feed = self._make_feed(state, first)
             self._feed.cut_off(self._cut)
             self._feed.start()
 

@@ -7,6 +7,7 @@ from tiercluster.tiermap.raft import Counted, Standing
 from .messages import StandingKnown
 
 BARRIER_AGAIN_S = 5.0
+LEFT_BEHIND_S = 0.5  # an election takes less, and brings what is missing
 
 
 class ConsensusView:
@@ -22,13 +23,16 @@ class ConsensusView:
         self.sick = ""
         self.counted: Counted | None = None  # a follower has nothing to count
         self.is_caught_up = False
+        self._newest_heard, self.heard_from = 0, ""
+        self._behind_since: float | None = None
+        self.is_left_behind = False
 
     def stands(self, standing: Standing, now: float) -> None:
         """The replica's own standing has a term, that which the feed tells of has none; it may
         still tell when the replica takes part again."""
         if standing.term:
             self._own = standing
-        elif not self._join and not self.sick:
+        elif not self._join and not self.sick and not self.is_left_behind:
             return
         self._use(standing, now)
 
@@ -36,6 +40,33 @@ class ConsensusView:
         """The replica takes part again. It tells its standing only when that changes."""
         self.sick = ""
         self._use(self._own, now)
+
+    # --- left behind: the others decide, and the replica does not hear of it ---------------------
+
+    def heard_of(self, version: int, node: str) -> None:
+        """A member's ping told that it holds this version. ``heard_from`` is the newest's."""
+        if version >= self._newest_heard:
+            self._newest_heard, self.heard_from = version, node
+
+    def is_news(self, version: int, now: float) -> bool:
+        """Whether `is_left_behind` has changed. It becomes true when a member has told of a newer
+        map than ``version``, ours, and for LEFT_BEHIND_S our replica has had neither that nor a
+        quorum: its link to the leader is cut, while others still reach both."""
+        if self._join or self.sick or self._own.quorum:
+            self._behind_since = None
+            return self._turn(False, now)
+        if version < self._newest_heard and self._behind_since is None:
+            self._behind_since = now
+        since = now if self._behind_since is None else self._behind_since
+        return not self.is_left_behind and self._turn(now - since > LEFT_BEHIND_S, now)
+
+    def _turn(self, is_left_behind: bool, now: float) -> bool:
+        if is_left_behind == self.is_left_behind:
+            return False
+        self.is_left_behind = is_left_behind
+        if not is_left_behind and not self.sick:
+            self._use(self._own, now)
+        return True
 
     def _use(self, standing: Standing, now: float) -> None:
         self._standing = standing
@@ -90,7 +121,8 @@ class ConsensusView:
     def known(self, map_mismatches: int) -> StandingKnown:
         """As `status` shows it. ``map_mismatches``: how often a map of another member differed."""
         note = self.sick or (f"follows through {self._join}" if self._join else "")
-        is_voting = not self._join and not self.sick
+        note = note or ("does not hear the leader, follows another member" * self.is_left_behind)
+        is_voting = not note
         mismatches = map_mismatches + (self.counted.digest_mismatches if self.counted else 0)
         leader, quorum = self._standing.leader, self._standing.quorum
         return StandingKnown(leader, quorum, is_voting, note, mismatches)

@@ -129,8 +129,8 @@ class ControlWorker:
                 self.consensus.propose(frame)
             case AskBarrier(token):
                 self.consensus.barrier(token)
-            case FollowFeed(state):
-                self.consensus.follow_feed(state)
+            case FollowFeed(state, first):
+                self.consensus.follow_feed(state, first)
             case FollowReplica():
                 self.consensus.follow_replica()
             case BecomeReady():

@@ -225,6 +225,7 @@ class Coordinator:
                       map_version=version, reason=why)  # fmt: skip
 
     def _peer_heard(self, heard: PeerHeard) -> None:
+        self._consensus.heard_of(heard.map_version, heard.node)
         if self._peers.heard(heard, self._state.map):
             self.counters["digest_mismatches"] += 1
             self._decided("critical", "maps_differ_at_one_version", peer=heard.node,
@@ -269,6 +270,7 @@ class Coordinator:
         map_, stage = self._state.map, self._membership.stage
         takes_part = stage is Stage.JOINED and not self.is_stopping
         self._watch_peers(now)
+        self._follow_who_decides(now)
         self._tell_shard()
         me = map_.member(self._settings.id) if takes_part else None
         self._tiers.use_member(me, now, jitter)
@@ -295,6 +297,16 @@ class Coordinator:
     def _watch_peers(self, now: float) -> None:
         stalled_s = self._peers.tick(now, self._state.map, self._proposals.unsettled_reports)
         self._stalled(stalled_s, "control")
+
+    def _follow_who_decides(self, now: float) -> None:
+        if not self._consensus.is_news(self._state.map.version, now) or self._consensus.sick:
+            return
+        is_left_behind = self._consensus.is_left_behind
+        self._decided("warning", "left_behind" if is_left_behind else "hears_the_leader_again",
+                      map_version=self._state.map.version)  # fmt: skip
+        through = self._state.map.member(self._consensus.heard_from)
+        first = through.address if through is not None else ""
+        self._actions.append(FollowFeed(self._state, first) if is_left_behind else FollowReplica())
 
     def _stalled(self, stalled_s: float, worker: str) -> None:
         if stalled_s:

@@ -103,8 +103,8 @@ def _make_consensus(
     def deliver(event: ReplicaEvent[Any]) -> None:
         tell(event)
 
-    def make_feed(state: MapState) -> Follower:
-        return Follower(settings.id, settings.join, deliver, own_curve(keys), state)
+    def make_feed(state: MapState, first: str) -> Follower:
+        return Follower(settings.id, settings.join or first, deliver, own_curve(keys), state)
 
     if settings.join:
         return Consensus(None, make_feed)

@@ -40,7 +40,7 @@ class World:
         self.consensus = Consensus(replica, self._feed)
         self.consensus.start()
 
-    def _feed(self, state: MapState) -> Source:
+    def _feed(self, state: MapState, first: str) -> Source:
         self.states.append(state)
         return Source("feed", self.log)
 

@@ -607,6 +607,57 @@ def test_what_the_feed_told_of_the_quorum_is_past_when_the_replica_takes_part_ag
     assert world.of(StandingKnown)[-1].quorum
 
 
+def hear_of_newer(world: World) -> None:
+    version = world.state.map.version + 1
+    world.tell(PeerHeard("n2", "n2-t#1", world.now, version, "", False))
+
+
+def followed(world: World) -> list[Action]:
+    return [a for a in world.other_actions if isinstance(a, FollowFeed | FollowReplica)]
+
+
+def test_a_voter_that_the_leader_does_not_reach_follows_a_member_that_it_does() -> None:
+    """n1 and n3 do not reach each other, n3 leads: n2 tells of maps that n1 never gets."""
+    world = World("n2", "n3")
+    world.tell(LOST)
+    hear_of_newer(world)
+    world.run(0.4)
+    assert followed(world) == [], "an election may bring it"
+    world.run(0.3)
+    assert followed(world) == [FollowFeed(world.state, "n2:1")]
+    assert not world.of(StandingKnown)[-1].voting, "nobody should follow this node"
+    world.tell(Standing("n3", False, True, 0))  # of the feed
+    assert world.of(StandingKnown)[-1].quorum
+    world.run(5)
+    world.tell(LEADS)
+    assert followed(world)[1:] == [FollowReplica()]
+    assert world.of(StandingKnown)[-1].voting
+
+
+def test_who_has_a_quorum_or_hears_of_nothing_newer_follows_nobody() -> None:
+    world = World("n2", "n3")
+    hear_of_newer(world)  # on its way to us, too
+    world.run(3)
+    assert followed(world) == []
+    world = World("n2", "n3")
+    world.tell(LOST)  # we are a minority, and so is whom we hear
+    world.run(3)
+    assert followed(world) == []
+
+
+def test_a_replica_that_goes_out_while_it_is_left_behind_is_waited_for() -> None:
+    world = World("n2", "n3")
+    world.tell(LOST)
+    hear_of_newer(world)
+    world.run(1)
+    world.tell(Sick("the disk of DATA/raft is full"))
+    world.run(1)
+    assert FollowReplica() not in followed(world)
+    world.tell(LEADS)
+    world.tell(Healed())
+    assert followed(world)[-1] == FollowReplica()
+
+
 def test_orders_that_were_lost_are_told_again() -> None:
     world = World("n2")
     world.orders.clear()
