@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .cluster import LabCluster
 from .stage import Clients, Scenario, Stage, complaints, last_look
-from .verdict import Excused, Verdict, judge
+from .verdict import CutOff, Verdict, judge
 
 WARM_S, AFTER_S, START_S = 1.5, 2.0, 30.0
 
@@ -69,5 +69,6 @@ def _play_on(stage: Stage, scenario: Scenario, seed: int) -> Outcome:
     histories = clients.stop()
     histories.append(last_look(stage, clients.all_own))
     broken += complaints(stage.cluster)
-    excused = Excused(away, since, until) if scenario.is_excused else Excused()
-    return Outcome(scenario.name, seed, judge(histories, excused, away), 0, back_s, 0.0, broken)
+    cuts = [CutOff(away, since, until)]
+    verdict = judge(histories, cuts, is_excused=scenario.is_excused)
+    return Outcome(scenario.name, seed, verdict, 0, back_s, 0.0, broken)

@@ -26,7 +26,7 @@ from .cluster import LabCluster
 from .network import Bridge
 from .sandbox import settle_in
 from .stage import Clients, Fault, Load, Stage, complaints, last_look
-from .verdict import Excused, Verdict, judge
+from .verdict import CutOff, Verdict, judge
 
 OUTCOME = "soak.json"
 SAMPLE_S, BACK_S, ROUND_S, HOLD_S = 1.0, 60.0, 60.0, (2.0, 12.0)
@@ -123,30 +123,32 @@ def soak(minutes: float, seed: int, directory: Path) -> SoakOutcome:
         clients = Clients(stage, NEAR_CAPACITY, seed)
         watch = Watch(cluster, nodes[:-1])
         watch.start()
-        faults = [_round(stage) for _ in range(round(minutes * 60 / ROUND_S))]
+        rounds = [_round(stage) for _ in range(round(minutes * 60 / ROUND_S))]
         watch.stop()
         histories = clients.stop()
         histories.append(last_look(stage, clients.all_own))
         broken = complaints(cluster)
-    outcome = SoakOutcome(minutes, seed, judge(histories, Excused()), faults, broken=broken)
+    verdict = judge(histories, [cut for _, cut in rounds])
+    outcome = SoakOutcome(minutes, seed, verdict, [text for text, _ in rounds], broken=broken)
     for node in watch.samples:
         outcome.memory[node] = watch.quarters(node, "resident_bytes")
         outcome.files[node] = watch.quarters(node, "files")
     return outcome
 
 
-def _round(stage: Stage) -> str:
-    """One fault and the way back, in ROUND_S; what and where it was."""
+def _round(stage: Stage) -> tuple[str, CutOff]:
+    """One fault and the way back, in ROUND_S; what and where it was, and who was cut off by it."""
     began, rng, last = time.monotonic(), stage.rng, stage.cluster.ids[-1]
     fault = rng.choice([*OF_ANY, *OF_THE_LAST])
     stage.victim = last if fault in OF_THE_LAST else rng.choice(stage.cluster.ids)
-    with fault(stage):
+    with fault(stage) as away:
         time.sleep(rng.uniform(*HOLD_S))
     back_s = stage.cluster.wait_whole(BACK_S)
     text = f"{fault.__name__} of {stage.victim}: back after {back_s:.1f} s"
+    cut = CutOff(away, began, time.monotonic())
     print(f"{time.monotonic() - began:.1f} s {text}", flush=True)
     time.sleep(max(0.0, began + ROUND_S - time.monotonic()))
-    return text
+    return text, cut
 
 
 def main(minutes: str, seed: str, directory: str) -> None:

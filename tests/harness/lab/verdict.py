@@ -4,17 +4,16 @@ Keys with one writer: a read that started after write k was acknowledged returns
 misses; after an acknowledged delete, more than its number. Keys that all write: one order of all
 calls explains the answers (`tests.harness.lincheck`).
 
-`Excused` is the one exception that the documentation makes (docs/operations.md, "Quorum lost"):
-what clients are told on the side that has lost its quorum, with `on_quorum_loss = "serve"`. Their
-reads are not judged while it lasts, and their writes are of unknown outcome. Nothing else is
-excused.
+The documentation makes one exception (docs/operations.md, "Quorum lost"): what clients are told on
+the side that has lost its quorum, with `on_quorum_loss = "serve"`. Their reads are not judged while
+a `CutOff` lasts, and their writes are of unknown outcome. Nothing else is excused.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tests.harness.lincheck import INF, Op, TooConcurrent, check
@@ -24,15 +23,24 @@ from .records import Call, ClientHistory
 
 
 @dataclass(frozen=True, slots=True)
-class Excused:
-    """These clients, for calls that were open at any time from ``since`` to ``until``."""
+class CutOff:
+    """These clients were on the smaller side from ``since`` to ``until``, when all was whole."""
 
-    clients: frozenset[str] = frozenset()
-    since: float = INF
-    until: float = -INF
+    clients: frozenset[str]
+    since: float
+    until: float
 
     def covers(self, client: str, start: float, end: float) -> bool:
         return client in self.clients and end >= self.since and start <= self.until
+
+
+class Cuts:
+    def __init__(self, cuts: Sequence[CutOff]) -> None:
+        self._cuts = cuts
+
+    def covers(self, client: str, start: float, end: float) -> bool:
+        """Whether a call of the client was open while it was cut off."""
+        return any(cut.covers(client, start, end) for cut in self._cuts)
 
 
 @dataclass(slots=True)
@@ -55,16 +63,15 @@ class Verdict:
 
 
 def judge(
-    histories: Sequence[ClientHistory], excused: Excused, away: frozenset[str] = frozenset()
+    histories: Sequence[ClientHistory], cuts: Sequence[CutOff] = (), *, is_excused: bool = False
 ) -> Verdict:
-    """``away``: the clients that were cut off, excused or not."""
-    verdict = Verdict()
+    """``is_excused``: what the clients were told while they were cut off is not judged."""
+    verdict, excused = Verdict(), Cuts(cuts if is_excused else ())
     for history in histories:
         verdict.ops += len(history.calls) + len(history.ops)
         for error, count in history.errors.items():
             verdict.errors[error] = verdict.errors.get(error, 0) + count
-        if history.name not in away:
-            verdict.longest_s = max(verdict.longest_s, longest_window(history))
+        verdict.longest_s = max(verdict.longest_s, longest_window(history, cuts))
     _judge_own(histories, excused, verdict)
     _judge_shared(histories, excused, verdict)
     return verdict
@@ -98,7 +105,7 @@ class Numbers:
         return bisect_right(self._begun_at, at)
 
 
-def _judge_own(histories: Sequence[ClientHistory], excused: Excused, verdict: Verdict) -> None:
+def _judge_own(histories: Sequence[ClientHistory], excused: Cuts, verdict: Verdict) -> None:
     keys: dict[str, Numbers] = defaultdict(Numbers)
     for history in histories:
         for call in history.calls:
@@ -112,9 +119,7 @@ def _judge_own(histories: Sequence[ClientHistory], excused: Excused, verdict: Ve
                 _judge_read(history.name, call, keys[call.key], excused, verdict)
 
 
-def _judge_read(
-    client: str, call: Call, numbers: Numbers, excused: Excused, verdict: Verdict
-) -> None:
+def _judge_read(client: str, call: Call, numbers: Numbers, excused: Cuts, verdict: Verdict) -> None:
     assert call.number is not None
     floor, begun = numbers.floor(call.start), numbers.begun(call.end)
     if call.number > begun:
@@ -135,7 +140,7 @@ def _example(verdict: Verdict, text: str) -> None:
 # --- keys that all write ------------------------------------------------------------------------
 
 
-def _judge_shared(histories: Sequence[ClientHistory], excused: Excused, verdict: Verdict) -> None:
+def _judge_shared(histories: Sequence[ClientHistory], excused: Cuts, verdict: Verdict) -> None:
     ops = list[Op]()
     for history in histories:
         for op in history.ops:
@@ -155,18 +160,29 @@ def _judge_shared(histories: Sequence[ClientHistory], excused: Excused, verdict:
 # --- how long it took ---------------------------------------------------------------------------
 
 
-def longest_window(history: ClientHistory) -> float:
+def longest_window(history: ClientHistory, cuts: Sequence[CutOff] = ()) -> float:
     """The longest time without an answer about the keys that one node owned at the start: from the
-    last answer before a failed call to the next one, or the length of one call."""
+    last answer before a failed call to the next one, or the length of one call. The time in which
+    the client was cut off itself does not count."""
+    cut_off = Cuts(cuts)
     groups: dict[str, list[Call]] = defaultdict(list)
     for call in history.calls:
         groups[history.owners.get(call.key, "")].append(call)
-    return max((_longest(calls) for calls in groups.values()), default=0.0)
+    return max(
+        (
+            _longest(calls, lambda c: cut_off.covers(history.name, c.start, c.end))
+            for calls in groups.values()
+        ),
+        default=0.0,
+    )
 
 
-def _longest(calls: Iterable[Call]) -> float:
+def _longest(calls: Iterable[Call], is_cut_off: Callable[[Call], bool]) -> float:
     longest, answered, has_failed, end = 0.0, None, False, 0.0
     for call in sorted(calls, key=lambda c: c.end):
+        if is_cut_off(call):
+            answered, has_failed = None, False
+            continue
         longest, end = max(longest, call.end - call.start), call.end
         if call.error or (call.f == "w" and not call.stored):
             has_failed = True
