@@ -201,8 +201,8 @@ class Host:
         self._own = [OwnKeys(plan, i, self._client, self._owners) for i in range(plan.threads)]
         self._shared = [SharedKeys(plan, i, self._client, first + i) for i in range(plan.threads)]
         self._threads = [
-            threading.Thread(target=self._work, args=(worker.step, i))
-            for i, worker in enumerate([*self._own, *self._shared])
+            threading.Thread(target=self._work, args=(step, i))
+            for i, step in enumerate([w.step for w in self._own] + [w.step for w in self._shared])
         ]
         self._failed: list[BaseException] = []
 
@@ -230,8 +230,8 @@ class Host:
             for error in shared.errors:
                 history.count(error)
         # the keys of one bulk call share its start, and its error counts once
-        for error in {(c.start, c.error) for c in history.calls if c.error}:
-            history.count(error[1])
+        for _, error in {(c.start, c.error) for c in history.calls if c.error}:
+            history.count(error)
         return history
 
     def _work(self, step: Callable[[], None], number: int) -> None:

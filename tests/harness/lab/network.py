@@ -57,9 +57,9 @@ def between(some: Iterable[str], others: Iterable[str]) -> list[tuple[str, str]]
 
 
 class Network:
-    """The namespaces, one for each host."""
+    """The namespaces, one for each host. ``seed``: for links that are left to chance."""
 
-    def __init__(self, hosts: Sequence[str]) -> None:
+    def __init__(self, hosts: Sequence[str], seed: int) -> None:
         self.hosts = list(hosts)
         for host in self.hosts:
             run("ip", "netns", "add", host)
@@ -83,7 +83,7 @@ class Network:
 
 class Bridge(Network):
     def __init__(self, hosts: Sequence[str], seed: int) -> None:
-        super().__init__(hosts)
+        super().__init__(hosts, seed)
         run("ip", "link", "add", "br0", "type", "bridge", "stp_state", "0", "forward_delay", "0")
         run("ip", "addr", "add", f"{address_of(OPERATOR)}/24", "dev", "br0")
         run("ip", "link", "set", "br0", "up")
@@ -108,7 +108,7 @@ class Bridge(Network):
 
 class BadLinks(Network):
     def __init__(self, hosts: Sequence[str], seed: int) -> None:
-        super().__init__(hosts)
+        super().__init__(hosts, seed)
         everyone = [*self.hosts, OPERATOR]
         plugs = [f"{host}={number_of(host)}" for host in everyone]
         self._process = subprocess.Popen(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from tests.harness.cluster import wait_until
 from tests.harness.mounts import Ext4Disk, fill, mount_tmpfs
-from tiercluster.tiermap import Drain, Restore, TierRef
+from tiercluster.tiermap import Command, Drain, Restore, TierRef
 
 from .preload import WrongClock
 from .stage import Fault, Stage
@@ -95,13 +96,12 @@ def journal_full(stage: Stage) -> Iterator[frozenset[str]]:
     space again, and the node is restarted, as the documentation says."""
     cluster, victim = stage.cluster, stage.victim
     filler = fill(cluster.data(victim) / "raft")
+    kinds: tuple[Callable[..., Command], ...] = (partial(Drain, force=True), Restore)
     ref = TierRef.parse(f"{stage.others(victim)[0]}/warm")
     with cluster.admin(*stage.others(victim)) as admin:
-        for turn in range(3):
-            names = (f"{stage.victim}-{turn}-out", f"{stage.victim}-{turn}-in")
-            common = {"by": "test", "time": time.time(), "node": ref.node, "tiers": (ref.tier,)}
-            admin.propose(Drain(id=names[0], force=True, **common))
-            admin.propose(Restore(id=names[1], **common))
+        for number, kind in enumerate(kinds * 3):
+            name, now = f"journal-full-{number}", time.time()
+            admin.propose(kind(id=name, by="test", time=now, node=ref.node, tiers=(ref.tier,)))
     yield NOBODY
     assert cluster.is_alive(victim), "the node did not survive a full journal"
     filler.unlink()
