@@ -68,6 +68,7 @@ class Kind(IntEnum):
     COLD_DROP = 43
     REPLICATE = 44
     FILL = 45
+    PEER_PACE = 46
 
 
 class OpKind(IntEnum):
@@ -79,7 +80,9 @@ class OpKind(IntEnum):
 
 
 # The version in which a kind came, where that is not the oldest.
-SINCE: dict[Kind, int] = {Kind.REPLICATE: 2, Kind.FILL: 2, Kind.NODE_FAULT: 2}
+SINCE: dict[Kind, int] = {
+    Kind.REPLICATE: 2, Kind.FILL: 2, Kind.PEER_PACE: 2, Kind.NODE_FAULT: 2,
+}  # fmt: skip
 PRIOR_SINCE = MOVED_SINCE = 2  # an earlier request named in a request; the status MOVED
 
 
@@ -275,6 +278,22 @@ class Ping:
     digest: str
     leaving: bool
     shape: ClassVar[str] = "s s i i s b"
+
+
+@dataclass(frozen=True, slots=True)
+class Paced:
+    """How fast the sender's tier was of late: the 95th percentiles of reads and writes in
+    microseconds, and of how many. Told, not asked: a member that does not know this kind refuses
+    it, and nothing is missed."""
+
+    node: str
+    incarnation: str
+    tier: str
+    read_us: int
+    reads: int
+    write_us: int
+    writes: int
+    shape: ClassVar[str] = "s s s u u u u"
 
 
 @dataclass(frozen=True, slots=True)
@@ -504,7 +523,7 @@ class Ack:
 Fields = (
     Get | Store | Delete | Incr | Touch | Peek | Scan | DeletePrefix | Hello | Subscribe | Propose
     | StatusQuery | EventsQuery | Fault | NodeFault | Probe | Ping | ColdPut | ColdGet | ColdDrop
-    | Replicate | Fill
+    | Replicate | Fill | Paced
 )  # fmt: skip
 Result = (
     Values | Stored | Flags | Counter | Peeked | Page | Count | Welcome | MapUpdate | Decided
@@ -517,7 +536,7 @@ ASKED: dict[Kind, type[Fields]] = {
     Kind.SUBSCRIBE: Subscribe, Kind.PROPOSE: Propose, Kind.STATUS: StatusQuery,
     Kind.EVENTS: EventsQuery, Kind.FAULT: Fault, Kind.PROBE: Probe, Kind.PEER_PING: Ping,
     Kind.COLD_PUT: ColdPut, Kind.COLD_GET: ColdGet, Kind.COLD_DROP: ColdDrop,
-    Kind.REPLICATE: Replicate, Kind.FILL: Fill, Kind.NODE_FAULT: NodeFault,
+    Kind.REPLICATE: Replicate, Kind.FILL: Fill, Kind.PEER_PACE: Paced, Kind.NODE_FAULT: NodeFault,
 }  # fmt: skip
 ANSWERED: dict[Kind, type[Result]] = {
     Kind.GET: Values, Kind.STORE: Stored, Kind.DELETE: Flags, Kind.INCR: Counter,
@@ -525,7 +544,8 @@ ANSWERED: dict[Kind, type[Result]] = {
     Kind.HELLO: Welcome, Kind.SUBSCRIBE: MapUpdate, Kind.MAP_PUSH: MapUpdate,
     Kind.PROPOSE: Decided, Kind.STATUS: Report, Kind.EVENTS: EventList, Kind.FAULT: Ack,
     Kind.PROBE: Report, Kind.PEER_PING: Pong, Kind.COLD_PUT: Ack, Kind.COLD_GET: ColdValue,
-    Kind.COLD_DROP: Ack, Kind.REPLICATE: Confirmed, Kind.FILL: Ack, Kind.NODE_FAULT: Ack,
+    Kind.COLD_DROP: Ack, Kind.REPLICATE: Confirmed, Kind.FILL: Ack, Kind.PEER_PACE: Ack,
+    Kind.NODE_FAULT: Ack,
 }  # fmt: skip
 
 

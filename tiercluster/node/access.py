@@ -22,8 +22,8 @@ class Role(StrEnum):
 
 
 _ADMIN_KINDS = frozenset({Kind.PROPOSE, Kind.PROBE, Kind.FAULT, Kind.NODE_FAULT})
-_NODE_KINDS = frozenset({Kind.PEER_PING, Kind.COLD_PUT, Kind.COLD_GET, Kind.COLD_DROP,
-                         Kind.REPLICATE, Kind.FILL})  # fmt: skip
+_NODE_KINDS = frozenset({Kind.PEER_PING, Kind.PEER_PACE, Kind.COLD_PUT, Kind.COLD_GET,
+                         Kind.COLD_DROP, Kind.REPLICATE, Kind.FILL})  # fmt: skip
 
 
 def is_allowed(role: Role | None, kind: Kind) -> bool:

@@ -35,6 +35,7 @@ from .messages import (
     ColdGet,
     ColdOpened,
 )
+from .pace import Pace, PaceMeter
 from .recovery import RETRY_PAUSE_S, ShrinkTier, TryAgain
 from .remedies import Remedies, Trial
 from .standing import Standing
@@ -99,6 +100,7 @@ class ColdQueue:
         self._bytes_in_flight = 0
         self._token = 0  # 0 is the shell's
         self._doomed: dict[tuple[bytes, int], None] = {}
+        self._meters = (PaceMeter(), PaceMeter())
         self._is_deleting = False
         self.forgot_rows = False  # a row that should be deleted may be there for good
         self.sheds = 0
@@ -188,6 +190,7 @@ class ColdQueue:
     def _is_final(self, job: Job, outcome: Outcome, now: float) -> bool:
         """Count it; False if it is going to be tried again."""
         is_write = job.lane == WRITE
+        self._measure(job.lane, outcome, now)
         if not isinstance(outcome, Failure):
             self._standing.succeeded(COLD, now, job.epoch)
             self._remedies.succeeded(COLD, is_write, now)
@@ -201,6 +204,19 @@ class ColdQueue:
                 return not self._pause(job, outcome, RETRY_PAUSE_S, now)
             case _:
                 return True
+
+    def _measure(self, lane: int, outcome: Outcome, now: float) -> None:
+        """What failed for another reason than its time says nothing about the pace."""
+        match outcome:
+            case ColdDone(_, took_s) | ColdFound(_, _, _, took_s) | ColdAbsent(_, took_s):
+                self._meters[lane].record(took_s, now)
+            case Failure(FailureKind.TIMEOUT):
+                self._meters[lane].record(self._deadline_s, now)
+
+    def paces(self, now: float) -> tuple[Pace, Pace]:
+        """How long reads and writes have taken in the store, the wait before them apart."""
+        read, write = self._meters
+        return read.pace(now), write.pace(now)
 
     # --- trying again ---------------------------------------------------------------------------
 

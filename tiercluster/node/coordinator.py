@@ -41,6 +41,7 @@ from .messages import (
     DrainDone,
     LevelHeard,
     PeerHeard,
+    PeerPaced,
     Probed,
     ProbeDenied,
     RunProbe,
@@ -60,6 +61,7 @@ from .peerwatch import PeerWatch
 from .proposals import Desire, Proposals, facts_of
 from .report_lines import log_line
 from .settings import NodeSettings
+from .slow_tiers import SlowTiers
 from .view import NodeView
 
 COLD_PATIENCE_S = 3.0  # a store that takes longer to open keeps nothing
@@ -86,6 +88,7 @@ class Coordinator:
         self._consensus = ConsensusView(token, settings.join, now)
         self._membership = Membership(settings, token)
         self._tiers = OwnTiers(settings.id, settings.recovery)
+        self._slow = SlowTiers(settings)
         self._peers = PeerWatch(settings)
         self._copies = CopyWatch(settings.id)
         self._proposals = Proposals(new_id)
@@ -142,6 +145,9 @@ class Coordinator:
             self._stalled(self._peers.shard_turned(event), "shard")
             self._copies.shard_turned(event)
             return self._take_actions()
+        if isinstance(event, PeerPaced):
+            self._slow.peer(event, now)
+            return self._take_actions()
         if isinstance(event, TierTripped | TierRemedied | DrainDone | ServingChanged):
             self._actions.append(log_line(event))
         match event:
@@ -152,7 +158,8 @@ class Coordinator:
             case TierRemedied():
                 self.counters[f"{event.strategy}_{'done' if event.ok else 'not_done'}"] += 1
             case Probed():
-                self._tiers.probed(event, now, self._jitter())
+                too_slow = self._slow.too_slow(event.tier, event.took_s)
+                self._tiers.probed(event, now, self._jitter(), too_slow)
                 self._answer(self._admin.probed(event))
             case ProbeDenied():
                 self._tiers.denied(event, now)
@@ -168,6 +175,7 @@ class Coordinator:
             case ShardStats():
                 self._stats = event
                 self._tiers.stats(event, now)
+                self._slow.mine(event.paces, self._membership.incarnation, now)
             case ServingChanged():
                 self._serving = event
             case ShardStopped(reason):
@@ -205,6 +213,8 @@ class Coordinator:
         settled = self._proposals.applied(state, now)
         for wish in settled:
             self._tiers.settled(wish.command, wish.outcome)
+            if ejected := self._slow.settled(wish.command, wish.outcome):
+                self._tiers.ejected(*ejected, now)
             self._decided("info", "decided", subject=wish.subject, outcome=wish.outcome.code,
                           reason=wish.outcome.reason, version=wish.outcome.version)  # fmt: skip
         self._answer(self._admin.applied(state))
@@ -272,9 +282,12 @@ class Coordinator:
         self._watch_peers(now)
         self._follow_who_decides(now)
         self._tell_shard()
+        self._find_slow(now)
         me = map_.member(self._settings.id) if takes_part else None
         self._tiers.use_member(me, now, jitter)
         probes, desires = self._tiers.tick(now, jitter)
+        if takes_part:
+            desires += [d for d in self._slow.desires(map_) if not self._tiers.is_known(d.subject)]
         probes += self._admin.probes_due(now)
         self._actions += [TellShard(RunProbe(tier)) for tier in dict.fromkeys(probes)]
         if takes_part and self._consensus.is_caught_up:
@@ -324,6 +337,14 @@ class Coordinator:
         if standing != self._told_standing:
             self._told_standing = standing
             self._actions.append(TellShard(standing))
+
+    def _find_slow(self, now: float) -> None:
+        for found in self._slow.tick(self._state.map, now):
+            facts = dict(found.slow.evidence)
+            self._decided("warning", "tier_slow", tier=found.slow.tier, goes=not found.refusal,
+                          stays_because=found.refusal, evidence=facts)  # fmt: skip
+        self.counters["slow_tiers"] = self._slow.found
+        self.counters["slow_tiers_kept"] = self._slow.refused
 
     def _membership_desires(self, now: float) -> list[Desire]:
         desire = None

@@ -13,12 +13,15 @@ from typing import Protocol
 from tiercluster.cluster.ring import slot_of, slots_of
 from tiercluster.cluster.wire import (
     MOVED_SINCE,
+    SINCE,
+    Ack,
     Confirmed,
     Fields,
     Hello,
     Incr,
     Kind,
     MapUpdate,
+    Paced,
     Ping,
     Pong,
     Refusal,
@@ -29,7 +32,15 @@ from tiercluster.cluster.wire import (
     UnknownKind,
     Welcome,
 )
-from tiercluster.tiermap import MapState, NodeState, Tier, TierMap, diff, encode_delta, encode_map
+from tiercluster.tiermap import (
+    MapState,
+    NodeState,
+    Tier,
+    TierMap,
+    diff,
+    encode_delta,
+    encode_map,
+)
 
 from .desk import LONGEST_ADMIN_S, LONGEST_CALL_S, MOST_ADMIN_REQUESTS, Desk
 from .effects import Answer, Effect, Origin, ToCold, ToControl, ToPeer
@@ -50,6 +61,7 @@ from .messages import (
     ServingChanged,
     ShardOrder,
     ShardReport,
+    ShardStats,
     ShardTurn,
     StandingKnown,
     StopServing,
@@ -57,6 +69,7 @@ from .messages import (
     Withhold,
 )
 from .ownership import Ownership
+from .pace_talk import heard, told
 from .settings import NodeSettings
 from .shard import Shard
 from .subscribers import Subscribers
@@ -142,7 +155,9 @@ class Front:
             self._tell_serving(now)
         if now >= self._next_stats:
             self._next_stats = now + STATS_PERIOD_S
-            self._doors.tell_control(self.desk.counted(self._shard.stats()))
+            stats = self.desk.counted(self._shard.stats())
+            self._doors.tell_control(stats)
+            self._tell_paces(stats)
             self._ask_levels()
         self._shard.tick(now)
         self.flush(now)
@@ -270,6 +285,8 @@ class Front:
         match request.kind:
             case Kind.PEER_PING:
                 self._pinged(origin, request.fields, now)
+            case Kind.PEER_PACE:
+                self._paced(origin, request.fields, now)
             case Kind.SUBSCRIBE:
                 self._subscribers.add(origin.identity, now, origin.protocol)
                 self._reply(origin, Status.OK, self._snapshot(origin.protocol), b"", now)
@@ -390,9 +407,29 @@ class Front:
         version = self._map.version
         ping = Ping(self._settings.id, me, int(now * 1000), version, self._map.digest,
                     self._stopping)  # fmt: skip
-        for member in self._map.members:
-            if member.state is NodeState.UP and member.id != self._settings.id:
-                self._doors.send_peer(member.id, Kind.PEER_PING, 0, version, ping, b"")
+        for node in self._others_up():
+            self._doors.send_peer(node, Kind.PEER_PING, 0, version, ping, b"")
+
+    def _others_up(self) -> list[str]:
+        me = self._settings.id
+        return [m.id for m in self._map.members if m.state is NodeState.UP and m.id != me]
+
+    def _tell_paces(self, stats: ShardStats) -> None:
+        if self._map.level < SINCE[Kind.PEER_PACE]:
+            return
+        me, version = self._ownership.incarnation, self._map.version
+        for paced in told(self._settings.id, me, stats, self._settings.slowness.samples):
+            for node in self._others_up():
+                self._doors.send_peer(node, Kind.PEER_PACE, 0, version, paced, b"")
+
+    def _paced(self, origin: Origin, paced: Fields, now: float) -> None:
+        assert isinstance(paced, Paced)
+        try:
+            self._doors.tell_control(heard(paced))
+        except ValueError as error:
+            self._refuse(origin, Status.BAD_REQUEST, str(error), now)
+        else:
+            self._reply(origin, Status.OK, Ack(), b"", now)
 
     def _ask_levels(self) -> None:
         """Ask members of a map below our own level what they speak; tell when all have said it."""
@@ -478,9 +515,7 @@ class Front:
         if me is not None and me.process != self._token:
             self._before = me.process
         self._doors.link_peers(new)
-        others = [m.id for m in new.members
-                  if m.state is NodeState.UP and m.id != self._settings.id]  # fmt: skip
-        self._lease.use_map(new.version, others, now, self._other_voters(new))
+        self._lease.use_map(new.version, self._others_up(), now, self._other_voters(new))
         changed = self._ownership.use_map(new, now)
         self._shard.use_map(state, now)
         self._shard.use_stint(new, self._ownership.incarnation, changed, now)

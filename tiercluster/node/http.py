@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from tiercluster.tiermap import TIERS, NodeState, TierState
 
+from .slowness import WORK
 from .view import NodeView
 
 View = Callable[[], NodeView]
@@ -77,6 +78,16 @@ def _tier_metrics(view: NodeView) -> Iterator[Metric]:
         for tier, stats in rows:
             counter.add_metric((str(tier),), getattr(stats, name))
         yield counter
+    pace = GaugeMetricFamily(
+        "tiercluster_tier_p95_seconds",
+        "95th percentile of the time an operation took in the store, of the last ten seconds",
+        labels=("tier", "work"),
+    )
+    for tier, paces in zip(TIERS, view.stats.paces, strict=True):
+        for work, measured in zip(WORK, paces, strict=True):
+            if measured.operations:
+                pace.add_metric((str(tier), work), measured.p95_s)
+    yield pace
     note = GaugeMetricFamily(
         "tiercluster_tier_remedied",
         "1 while a tier is read-only or shrunk",

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 from tiercluster.cluster.wire import Request, Result, Status
 from tiercluster.tiermap.raft import Cut
-from tiercluster.tiermap.types import Evidence, MapState, Tier
+from tiercluster.tiermap.types import TIERS, Evidence, MapState, Tier
 
 from .failures import Failure, FailureKind
+from .pace import IDLE, Pace
 
 # --- shard -> cold ------------------------------------------------------------------------------
 
@@ -222,6 +223,16 @@ class LevelHeard:
 
 
 @dataclass(frozen=True, slots=True)
+class PeerPaced:
+    """How fast a peer's tier has read and written, as the peer has measured it."""
+
+    node: str
+    incarnation: str
+    tier: Tier
+    paces: tuple[Pace, Pace]
+
+
+@dataclass(frozen=True, slots=True)
 class ShardTurn:
     """The shard's loop comes round, ``at`` (monotonic seconds): told with every heartbeat and after
     each Withhold. ``withheld``: who gets no grant from now on; ``whole``: all entries are here that
@@ -287,6 +298,7 @@ class ShardStats:
     tiers: tuple[TierStats, ...]  # in the order of TIERS
     counters: tuple[tuple[str, int], ...]
     breakers: tuple[str, ...]  # closed, open, half_open in the order of TIERS
+    paces: tuple[tuple[Pace, Pace], ...] = (IDLE,) * len(TIERS)  # reads, writes
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +315,7 @@ ShardReport = (
     | ProbeDenied
     | PeerHeard
     | LevelHeard
+    | PeerPaced
     | ShardTurn
     | AdminAsked
     | DrainDone

@@ -81,6 +81,10 @@ class OwnTiers:
     def is_tripped(self, tier: Tier) -> bool:
         return tier in self._trips
 
+    def is_known(self, ref: str) -> bool:
+        """Whether the shard keeps away from this tier of ours already."""
+        return any(str(TierRef(self._node, tier)) == ref for tier in self._trips)
+
     # --- events ---------------------------------------------------------------------------------
 
     def use_member(self, member: Member | None, now: float, jitter: float) -> None:
@@ -129,9 +133,15 @@ class OwnTiers:
     def _is_up(self, tier: Tier) -> bool:
         return self._member is not None and self._member.tier(tier).health is Health.UP
 
-    def probed(self, report: Probed, now: float, jitter: float) -> None:
+    def ejected(self, tier: Tier, facts: Evidence, now: float) -> None:
+        """Our own TierFailed about a slow tier is applied. It worked to the end, so this stint
+        knows all that it holds."""
+        self._trip(tier, TripReport("slow", facts, keeps_data=True), now)
+
+    def probed(self, report: Probed, now: float, jitter: float, too_slow: str = "") -> None:
+        """``too_slow``: why one that succeeded counts as failed."""
         failure = report.failure
-        text = "" if failure is None else brief(f"{failure.kind}: {failure.detail}", 200)
+        text = too_slow if failure is None else brief(f"{failure.kind}: {failure.detail}", 200)
         self.prober.probed(report.tier, text, now, jitter)
 
     def denied(self, report: ProbeDenied, now: float) -> None:

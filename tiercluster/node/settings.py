@@ -69,6 +69,23 @@ class DetectorSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SlownessSettings:
+    """When a tier that works is taken out because it is much slower than those of its peers."""
+
+    factor: float = 5.0  # times the median of the peers' 95th percentiles
+    floor_s: float = 0.03  # what is faster than this is never slow
+    sustain_s: float = 5.0  # without a break
+    samples: int = 20  # operations in the window, of ours and of each peer
+    eject: bool = True  # False: only report it
+
+    def __post_init__(self) -> None:
+        if self.factor <= 1 or self.floor_s <= 0 or self.sustain_s <= 0:
+            raise ValueError("factor must be above 1, floor_s and sustain_s above 0")
+        if self.samples < 1:
+            raise ValueError("samples must be at least 1: a tier that does nothing is not slow")
+
+
+@dataclass(frozen=True, slots=True)
 class NodeSettings:
     """Everything that one node needs to know."""
 
@@ -94,6 +111,7 @@ class NodeSettings:
     cold: TierSettings = field(default_factory=lambda: TierSettings(256 * MiB, 15))
     recovery: RecoverySettings = field(default_factory=RecoverySettings)
     detector: DetectorSettings = field(default_factory=DetectorSettings)
+    slowness: SlownessSettings = field(default_factory=SlownessSettings)
 
     def __post_init__(self) -> None:
         if not self.id or len(self.id.encode()) > 64 or not _is_name(self.id):

@@ -57,6 +57,7 @@ from .holdings import ColdBook, Holdings
 from .keeping import Keeping
 from .messages import ColdAnswer, ColdCommand, ColdFault, ColdRow, ShardStats, TierStats
 from .moves import Moves
+from .pace import IDLE
 from .peerbook import PeerBook
 from .placing import Placing
 from .probes import Probes
@@ -298,6 +299,8 @@ class Shard:
             ),
             counters=self._counters(),
             breakers=tuple(str(s.breaker.state(self._now)) for s in self._standing.tiers),
+            # Hot and warm answer within the request, as fast as the process runs.
+            paces=(IDLE, IDLE, self._queue.paces(self._now)),
         )
 
     def _tier_stats(self, place: int, tier: HotTier | WarmTier | ColdBook, asked: int) -> TierStats:

@@ -20,6 +20,7 @@ from .codec import (
     event_to_json,
 )
 from .commands import (
+    SLOW,
     Barrier,
     Command,
     CopiesApart,
@@ -40,7 +41,7 @@ from .commands import (
     TierRecovering,
 )
 from .delta import MapDelta, diff, patch
-from .guard import Guard
+from .guard import Guard, refusal_of_slow
 from .limits import MAX_EVENTS, MAX_MEMBERS, MAX_OUTCOMES, MAX_REPLICAS, brief, evidence
 from .machine import apply, outcome_of
 from .schema import CODEC_VERSION
@@ -78,6 +79,7 @@ __all__ = [
     "MAX_OUTCOMES",
     "MAX_REPLICAS",
     "MAX_STATE_BYTES",
+    "SLOW",
     "TIERS",
     "Admin",
     "Barrier",
@@ -131,4 +133,5 @@ __all__ = [
     "evidence",
     "outcome_of",
     "patch",
+    "refusal_of_slow",
 ]

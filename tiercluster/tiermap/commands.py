@@ -17,6 +17,8 @@ from .types import (
     TierRef,
 )
 
+SLOW = "slow: "  # how the reason of a TierFailed begins that no failure is behind
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
@@ -86,12 +88,18 @@ class RemoveNode(Envelope):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TierFailed(Envelope):
-    """The tier's own node has stopped using it. Conditional on ``generation``; guarded."""
+    """The tier's own node has stopped using it. Conditional on ``generation``; guarded. One whose
+    reason begins with SLOW works, but much slower than those of its peers: its node goes on using
+    it unless and until this is applied, and nothing is marked when the guard refuses."""
 
     ref: TierRef
     generation: int
     reason: str
     evidence: Evidence = ()
+
+    @property
+    def is_slow(self) -> bool:
+        return self.reason.startswith(SLOW)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ A tier is unavailable when its node or itself is not usable; LEFT members do not
    ``max_unavailable`` of all weights, so the survivors get at most ``1 / (1 - max_unavailable)``
    times their share of the load (1.5 times by default), however unequal the nodes are.
 3. A wish (a drain, which can wait) leaves at least one usable tier of any class in the cluster.
+4. A tier that is only slow goes if it is the only one of its class that is out (`refusal_of_slow`).
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .types import DEFAULT_MAX_UNAVAILABLE, TIERS, Member, NodeState, Tier, TierMap
+from .types import DEFAULT_MAX_UNAVAILABLE, TIERS, Member, NodeState, Tier, TierMap, TierRef
 
+SLOW_LEAVES = 2  # tiers of the class in service, when a slow one is taken out
 _ROUNDING = 1e-9  # makes a third of three one, whatever the setting's last digit
 
 
@@ -63,6 +65,18 @@ class Guard:
                 f"max_unavailable allows {self.max_unavailable:.0%}"
             )
         return ""
+
+
+def refusal_of_slow(tier_map: TierMap, ref: TierRef) -> str:
+    """Why a tier that works, only slowly, is not taken out, in words; empty if it may be. It does
+    more than none: so one of a class at a time, none while another of the class is out for
+    whatever reason, and two at least are left."""
+    out = [node for node in unavailable(tier_map, ref.tier) if node != ref.node]
+    if out:
+        return f"{out[0]}/{ref.tier} is out already; a slow tier goes only where all others are in"
+    if sum(is_available(m, ref.tier) for m in tier_map.members if m.id != ref.node) < SLOW_LEAVES:
+        return f"fewer than {SLOW_LEAVES} other {ref.tier} tiers would be left"
+    return ""
 
 
 def is_available(member: Member, tier: Tier) -> bool:

@@ -11,6 +11,7 @@ import pytest
 from tiercluster.node.coordinator import Coordinator
 from tiercluster.node.http import HttpServer
 from tiercluster.node.messages import PeerHeard, ServingChanged, ShardStats, TierStats
+from tiercluster.node.pace import IDLE, Pace
 from tiercluster.node.settings import NodeSettings
 from tiercluster.tiermap import MapState, NodeJoined, apply
 from tiercluster.tiermap.raft import Applied, Counted
@@ -64,6 +65,14 @@ def scraped() -> Iterator[Scraped]:
     made = Scraped()
     yield made
     made.server.stop()
+
+
+def test_the_pace_of_a_tier_is_shown_where_it_was_measured(scraped: Scraped) -> None:
+    paces = (IDLE, IDLE, (Pace(0.0125, 40), Pace()))
+    scraped.tell(ShardStats((TierStats(1, 2, 3, 4, 5),) * 3, (), ("closed",) * 3, paces))
+    assert scraped.metric('tier_p95_seconds{tier="cold",work="reads"}') == 0.0125
+    assert scraped.metric('tier_p95_seconds{tier="cold",work="writes"}') is None
+    assert scraped.metric('tier_p95_seconds{tier="hot",work="reads"}') is None
 
 
 def test_what_the_shard_and_the_control_worker_counted_is_shown(scraped: Scraped) -> None:
