@@ -99,7 +99,7 @@ def test_nobody_goes_where_all_are_alike(count: int, pace: Pace, long: int) -> N
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=200))
 def test_a_pace_is_never_below_the_true_one_and_at_most_a_quarter_above(took: list[float]) -> None:
-    meter = PaceMeter()
+    meter = PaceMeter(10.0)
     for one in took:
         meter.record(one, 0.0)
     in_order = sorted(took)

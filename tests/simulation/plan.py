@@ -10,6 +10,7 @@ from tiercluster.node.settings import (
     DetectorSettings,
     NodeSettings,
     RecoverySettings,
+    SlownessSettings,
     TierSettings,
 )
 
@@ -20,6 +21,10 @@ SMALL_TIER_BYTES = 18_000  # a handful of entries: everything moves all the time
 RECOVERY = RecoverySettings(probe_interval_s=0.1, successes=2, stable_s=0.3, hold_down_s=0.8,
                             hold_down_max_s=2.0, attempt_timeout_s=1.0)  # fmt: skip
 
+# In every eighth world members compare their disks, and call one slow soon.
+HASTY = SlownessSettings(factor=1.5, floor_s=0.0015, pace_window_s=0.5, sustain_s=0.6, samples=2)
+QUIET = SlownessSettings(samples=10**9)
+
 FILLERS = 30  # keys a node that nobody cares about: they push the others out of memory
 PAUSES_S = (0.05, 0.3, 0.7, 1.5, 4.0)  # how long a process is stopped by a signal
 FAULTS = (
@@ -27,6 +32,7 @@ FAULTS = (
     ("cut_client", 6), ("slow", 6), ("depose", 5), ("disk", 10), ("stop", 5), ("operator", 22),
     ("pause_client", 2), ("kill_all", 1), ("pause_many", 2), ("past", 4),
 )  # fmt: skip
+SICK_DISKS = tuple((name, 60 if name == "disk" else weight) for name, weight in FAULTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,7 @@ class Plan:
     spikes: float
     faults: tuple[tuple[str, int], ...] = FAULTS  # with their weights
     victims: tuple[str, ...] = ()  # nodes that crash, stop and pause; none: all
+    compares: bool = False  # members compare their disks
     lags: float = 0.03  # probability that a member's replica is late with a command
 
     @property
@@ -64,7 +71,7 @@ def plan_of(seed: int) -> Plan:
     keys = tuple(
         wire_key(random.choice(namespaces), f"k{i}".encode()) for i in range(random.randint(8, 20))
     )
-    return Plan(
+    plan = Plan(
         seed=seed,
         nodes=nodes,
         clients=random.choice((2, 3)),
@@ -76,6 +83,7 @@ def plan_of(seed: int) -> Plan:
         uses_wire=random.random() < 0.1,
         spikes=random.choice((0.0, 0.0, 0.002, 0.02)),
     )
+    return replace(plan, compares=True, rough_s=8.0, faults=SICK_DISKS) if seed % 8 == 7 else plan
 
 
 def rough_plan(seed: int, *faults: str, victims: tuple[str, ...] = ()) -> Plan:
@@ -92,6 +100,7 @@ def rough_plan(seed: int, *faults: str, victims: tuple[str, ...] = ()) -> Plan:
         fault_every_s=0.3,
         call_every_s=0.03,
         uses_wire=False,
+        compares=False,
         faults=weights,
         victims=victims,
     )
@@ -115,6 +124,7 @@ def settings_of(plan: Plan, name: str) -> NodeSettings:
         cold=tiers[2],
         recovery=RECOVERY,
         detector=DetectorSettings(),
+        slowness=HASTY if plan.compares else QUIET,
     )
 
 

@@ -58,6 +58,9 @@ def small_ring(seed: int) -> Iterator[None]:
             setattr(module, constant, value)
 
 
+FORGOTTEN_S = 3.0  # after which no figure of a sick disk is held against it
+
+
 class World:
     """``run`` raises Violation, or returns when all is well."""
 
@@ -117,7 +120,7 @@ class World:
         """Operators wait for what they asked for last, restart what was removed, and put
         everything back in service."""
         healed_at = self.loop.now
-        self.loop.run(healed_at + 0.6)
+        self.loop.run(healed_at + (FORGOTTEN_S if self.plan.compares else 0.6))
         self._wait(
             lambda: not operators.is_waiting(self.consensus, healed_at), DECIDED_S, "operators"
         )

@@ -86,7 +86,12 @@ class ColdQueue:
     """``sheds`` counts operations that did not reach the worker."""
 
     def __init__(
-        self, deadline_s: float, standing: Standing, remedies: Remedies, effects: Effects
+        self,
+        deadline_s: float,
+        standing: Standing,
+        remedies: Remedies,
+        effects: Effects,
+        pace_window_s: float = 4.0,
     ) -> None:
         self._deadline_s = deadline_s
         self._standing = standing
@@ -100,7 +105,7 @@ class ColdQueue:
         self._bytes_in_flight = 0
         self._token = 0  # 0 is the shell's
         self._doomed: dict[tuple[bytes, int], None] = {}
-        self._meters = (PaceMeter(), PaceMeter())
+        self._meters = (PaceMeter(pace_window_s), PaceMeter(pace_window_s))
         self._is_deleting = False
         self.forgot_rows = False  # a row that should be deleted may be there for good
         self.sheds = 0
@@ -213,6 +218,11 @@ class ColdQueue:
             case Failure(FailureKind.TIMEOUT):
                 self._meters[lane].record(self._deadline_s, now)
 
+    def _forget_paces(self) -> None:
+        """What took it out must not be held against it when it is back."""
+        for meter in self._meters:
+            meter.forget()
+
     def paces(self, now: float) -> tuple[Pace, Pace]:
         """How long reads and writes have taken in the store, the wait before them apart."""
         read, write = self._meters
@@ -271,6 +281,7 @@ class ColdQueue:
             self._end(token, _LATE, now)
         if not self._standing.tiers[COLD].is_readable:
             self._shed_all(now)
+            self._forget_paces()
         if self._standing.is_emergency:
             self._give_up_in_flight(now)
         self._shed_older(READ, now - self._deadline_s, now)

@@ -80,7 +80,7 @@ def _tier_metrics(view: NodeView) -> Iterator[Metric]:
         yield counter
     pace = GaugeMetricFamily(
         "tiercluster_tier_p95_seconds",
-        "95th percentile of the time an operation took in the store, of the last ten seconds",
+        "95th percentile of the time an operation took in the store, of the last seconds",
         labels=("tier", "work"),
     )
     for tier, paces in zip(TIERS, view.stats.paces, strict=True):

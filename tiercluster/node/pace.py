@@ -1,15 +1,13 @@
 """How fast a tier's operations are: the slowest of twenty over the last seconds, cheap to count.
 
 Durations fall into steps of a quarter of an octave (up to a quarter of their length), counted in
-two half windows, so that the figure forgets what is older than WINDOW_S. Pure; times are monotonic
-seconds.
+two half windows, so that the figure forgets what is older. Pure; times are monotonic seconds.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-WINDOW_S = 10.0  # a figure looks back on half of it at least, on all of it at most
 PERCENTILE = 0.95
 _STEPS = 4  # an octave
 _LONGEST_US = 2**26 - 1  # a minute; longer counts as that
@@ -27,9 +25,15 @@ IDLE = (Pace(), Pace())
 
 
 class PaceMeter:
-    """The operations of one kind on one tier."""
+    """The operations of one kind on one tier. A figure looks back on half of ``window_s`` at
+    least, on all of it at most."""
 
-    def __init__(self) -> None:
+    def __init__(self, window_s: float) -> None:
+        self._step_s = window_s / 2
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew: what was before says nothing about what comes."""
         self._last = [0] * _SLOTS
         self._here = [0] * _SLOTS
         self._edge = float("-inf")
@@ -55,10 +59,10 @@ class PaceMeter:
     def _turn(self, now: float) -> None:
         if now < self._edge:
             return
-        is_next = now < self._edge + WINDOW_S / 2
+        is_next = now < self._edge + self._step_s
         self._last = self._here if is_next else [0] * _SLOTS
         self._here = [0] * _SLOTS
-        self._edge = now + WINDOW_S / 2
+        self._edge = now + self._step_s
 
 
 def _slot(us: int) -> int:

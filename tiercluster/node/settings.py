@@ -74,13 +74,16 @@ class SlownessSettings:
 
     factor: float = 5.0  # times the median of the peers' 95th percentiles
     floor_s: float = 0.03  # what is faster than this is never slow
-    sustain_s: float = 5.0  # without a break
-    samples: int = 20  # operations in the window, of ours and of each peer
+    pace_window_s: float = 4.0  # that a percentile is of
+    sustain_s: float = 8.0  # without a break
+    samples: int = 10  # operations in the window, of ours and of each peer
     eject: bool = True  # False: only report it
 
     def __post_init__(self) -> None:
-        if self.factor <= 1 or self.floor_s <= 0 or self.sustain_s <= 0:
-            raise ValueError("factor must be above 1, floor_s and sustain_s above 0")
+        if self.factor <= 1 or self.floor_s <= 0 or self.pace_window_s <= 0:
+            raise ValueError("factor must be above 1, floor_s and pace_window_s above 0")
+        if self.sustain_s <= self.pace_window_s:
+            raise ValueError("sustain_s must be above pace_window_s, or one hiccup would be enough")
         if self.samples < 1:
             raise ValueError("samples must be at least 1: a tier that does nothing is not slow")
 

@@ -94,7 +94,9 @@ class Shard:
         cold_s = settings.cold.deadline_s
         self._standing = Standing(settings, self._effects)
         self._remedies = Remedies(settings, self._standing, self._effects)
-        self._queue = ColdQueue(cold_s, self._standing, self._remedies, self._effects)
+        self._queue = ColdQueue(
+            cold_s, self._standing, self._remedies, self._effects, settings.slowness.pace_window_s
+        )  # fmt: skip
         self._holdings = Holdings(settings, self._standing, self._queue)
         self._peers = PeerBook(settings.id, cold_s, self._effects)
         self._moves = Moves(self._holdings, self._peers, self._remedies)

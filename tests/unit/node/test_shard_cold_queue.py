@@ -12,6 +12,7 @@ from tiercluster.node.messages import (
     ColdDied,
     TierTripped,
 )
+from tiercluster.node.pace import IDLE
 from tiercluster.tiermap import Tier
 
 
@@ -129,3 +130,26 @@ def test_the_worker_s_death_ends_all_that_waits() -> None:
     tripped = world.reported(TierTripped)[-1]
     assert isinstance(tripped, TierTripped)
     assert tripped.kind is FailureKind.DEAD
+
+
+def test_how_long_the_store_takes_is_measured_and_forgotten_while_it_is_out() -> None:
+    world = only(Tier.COLD)
+    for number in range(20):
+        world.store(number, b"v")
+        assert world.get(number) == b"v"
+    _, _, (reads, writes) = world.shard.stats().paces
+    assert (reads.operations, writes.operations) == (20, 20)
+    assert 0.001 <= reads.p95_s <= 0.00125
+    world.fail(Tier.COLD)
+    world.tick()
+    world.recover(Tier.COLD, keep=True)
+    assert world.shard.stats().paces[2] == IDLE
+
+
+def test_a_deadline_that_was_missed_counts_as_that_long() -> None:
+    world = only(Tier.COLD)
+    world.store("k", b"v")
+    world.hold_cold = True
+    world.send(Get((key("k"),)))
+    world.tick(0.3)
+    assert world.shard.stats().paces[2][0].p95_s >= 0.25

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.node.test_coordinator import SETTINGS, World, join
 from tiercluster.cluster.wire import Paced
 from tiercluster.node.messages import PeerPaced, Probed, RunProbe, ShardStats, TierStats
-from tiercluster.node.pace import IDLE, WINDOW_S, Pace, PaceMeter
+from tiercluster.node.pace import IDLE, Pace, PaceMeter
 from tiercluster.node.pace_talk import heard, told
 from tiercluster.node.settings import SlownessSettings
 from tiercluster.node.slowness import FRESH_S, Slow, Slowness
@@ -45,7 +45,7 @@ def cluster(*nodes: str) -> MapState:
 
 
 def test_a_pace_is_the_slowest_of_twenty_to_a_quarter() -> None:
-    meter = PaceMeter()
+    meter = PaceMeter(10.0)
     for number in range(100):
         meter.record(0.05 if number >= 95 else 0.001, 1.0)
     assert meter.pace(1.0) == Pace(pytest.approx(0.001, rel=0.25), 100)
@@ -55,17 +55,17 @@ def test_a_pace_is_the_slowest_of_twenty_to_a_quarter() -> None:
 
 
 def test_a_pace_forgets_what_is_older_than_its_window() -> None:
-    meter = PaceMeter()
+    meter = PaceMeter(10.0)
     meter.record(0.05, 0.0)
-    assert meter.pace(WINDOW_S / 2).operations == 1
-    assert meter.pace(WINDOW_S + 0.1) == Pace()
+    assert meter.pace(5.0).operations == 1
+    assert meter.pace(10.1) == Pace()
     meter.record(0.001, 100.0)
     assert meter.pace(100.0).operations == 1
 
 
 @pytest.mark.parametrize("took_s", [0.0, 1e-6, 1.0, 59.0, 3600.0])
 def test_any_duration_has_its_place(took_s: float) -> None:
-    meter = PaceMeter()
+    meter = PaceMeter(10.0)
     meter.record(took_s, 0.0)
     assert min(took_s, 67.0) <= meter.pace(0.0).p95_s <= min(took_s, 67.2) * 1.25 + 2e-6
 
@@ -101,7 +101,7 @@ class Judge:
 @pytest.mark.parametrize("at", [0, 1])
 def test_a_tier_is_slow_that_is_far_above_its_peers_for_a_while(at: int) -> None:
     judge = Judge("n2", "n3")
-    assert not judge.seconds(5, SICK, FAST, FAST, at=at)
+    assert not judge.seconds(8, SICK, FAST, FAST, at=at)
     (slow,) = judge.second(SICK, FAST, FAST, at=at)
     assert (slow.tier, slow.work) == (Tier.COLD, ("reads", "writes")[at])
     assert slow.may_act
@@ -115,8 +115,8 @@ def test_a_tier_is_slow_that_is_far_above_its_peers_for_a_while(at: int) -> None
         ("all are equally slow", SICK, (SICK, SICK)),
         ("half of its peers are as slow", SICK, (SICK, FAST)),
         ("it is below the floor, however fast the others are", Pace(0.029, 100), (FAST, FAST)),
-        ("it has done too little", Pace(0.1, 19), (FAST, FAST)),
-        ("its peers have done too little", SICK, (Pace(0.002, 19), Pace(0.002, 19))),
+        ("it has done too little", Pace(0.1, 9), (FAST, FAST)),
+        ("its peers have done too little", SICK, (Pace(0.002, 9), Pace(0.002, 9))),
         ("its peers are idle", SICK, (Pace(), Pace())),
         ("nobody else is there", SICK, ()),
     ],
@@ -128,24 +128,24 @@ def test_no_alarm_when(why: str, mine: Pace, peers: tuple[Pace, ...]) -> None:
 
 def test_a_pause_in_between_begins_the_time_anew() -> None:
     judge = Judge("n2", "n3")
-    judge.seconds(5, SICK, FAST, FAST)
+    judge.seconds(8, SICK, FAST, FAST)
     judge.second(FAST, FAST, FAST)
-    assert not judge.seconds(5, SICK, FAST, FAST)
+    assert not judge.seconds(8, SICK, FAST, FAST)
     assert judge.second(SICK, FAST, FAST)
 
 
 def test_the_one_peer_of_a_pair_is_no_reason_to_act() -> None:
     judge = Judge("n2")
-    (slow,) = judge.seconds(6, SICK, FAST)
+    (slow,) = judge.seconds(9, SICK, FAST)
     assert not slow.may_act
 
 
 def test_figures_that_are_old_or_of_an_earlier_stint_say_nothing() -> None:
     judge = Judge("n2", "n3")
-    judge.seconds(6, SICK, FAST, FAST)
+    judge.seconds(9, SICK, FAST, FAST)
     judge.now += FRESH_S + 0.1
     assert not judge.core.judge(judge.map, judge.now)
-    judge.seconds(6, SICK, FAST, FAST)
+    judge.seconds(9, SICK, FAST, FAST)
     for node in ("n2", "n3"):
         judge.core.peer(PeerPaced(node, "before", Tier.COLD, (FAST, FAST)), judge.now)
     assert not judge.core.judge(judge.map, judge.now)
@@ -153,7 +153,7 @@ def test_figures_that_are_old_or_of_an_earlier_stint_say_nothing() -> None:
 
 def test_a_peer_whose_tier_is_out_of_service_is_no_measure() -> None:
     judge = Judge("n2", "n3", "n4")
-    judge.seconds(6, SICK, FAST, SICK, SICK)
+    judge.seconds(9, SICK, FAST, SICK, SICK)
     for node in ("n3", "n4"):
         member = judge.map.member(node)
         assert member is not None
@@ -162,7 +162,7 @@ def test_a_peer_whose_tier_is_out_of_service_is_no_measure() -> None:
         )
         members = tuple(out if m.id == node else m for m in judge.map.members)
         judge.map = replace(judge.map, members=members)
-    (slow,) = judge.seconds(6, SICK, FAST, SICK, SICK)
+    (slow,) = judge.seconds(9, SICK, FAST, SICK, SICK)
     assert slow.peers == 1
 
 
@@ -237,7 +237,7 @@ def test_a_slow_tier_stays_where_fewer_than_two_would_be_left() -> None:
 # --- in the coordinator -------------------------------------------------------------------------
 
 
-def tell_paces(world: World, mine: Pace, *peers: Pace, seconds: int = 7) -> None:
+def tell_paces(world: World, mine: Pace, *peers: Pace, seconds: int = 10) -> None:
     """Seconds at these paces; the probes that are asked for are answered in 1 ms."""
     for _ in range(seconds):
         counted = (TierStats(0, 0, 1, 0, 0),) * 3
@@ -308,7 +308,7 @@ def test_a_tier_that_has_tripped_is_not_slow_besides() -> None:
 def test_ejection_can_be_turned_off() -> None:
     assert SETTINGS.slowness.eject
     judge = Judge("n2", "n3", rules=replace(RULES, eject=False))
-    assert judge.seconds(7, SICK, FAST, FAST)
+    assert judge.seconds(10, SICK, FAST, FAST)
 
 
 def test_hot_and_warm_are_memory_and_are_not_measured() -> None:
