@@ -4,11 +4,16 @@ Each part of the operation (the keys of one owner) goes through
 
     waiting --send--> asked --OK--> done
        ^                |
-       |                +-- STALE_MAP, RETRY, SHED: not applied; waits a moment, is planned anew
+       |                +-- STALE_MAP: not applied; is planned anew
+       |                +-- RETRY: not applied; waits for the node, is planned anew
+       |                +-- SHED: not applied; waits a moment, is planned anew (a retry)
        |                +-- the node is DOWN in a newer map: planned anew, as a new request (but
        |                    nothing is counted twice by a node that restarted with what it held)
        +----------------+-- silence, or the connection was lost: the same request again (same id,
                             marked as a retry), to the same node, which applies it once
+
+Retries have a budget (`retries`). Without any left, a call that would have to ask again fails at
+once, and one whose answer may still come waits for it.
 
 The shell calls `step` whenever something may have changed; it says what to send now. `answered`
 takes replies. Nothing here touches a socket or a clock; times are monotonic seconds.
@@ -32,6 +37,7 @@ from .errors import (
     UnknownRef,
 )
 from .plan import LookOp, Operation, Part, fits_one_message, split
+from .retries import Retries
 from .routing import Router
 from .wire import Refusal, Reply, Status
 
@@ -48,8 +54,8 @@ class Asking:
     """One part on its way."""
 
     __slots__ = (
-        "cold", "doubt", "epoch", "incarnation", "node", "not_before", "part", "prior", "repeat_at",
-        "repeats", "rid", "said", "shed", "stamp", "tries",
+        "cold", "doubt", "epoch", "incarnation", "node", "not_before", "part", "polls", "prior",
+        "repeat_at", "repeats", "rid", "said", "shed", "stamp", "tries",
     )  # fmt: skip
 
     def __init__(self, part: Part) -> None:
@@ -70,6 +76,7 @@ class Asking:
         self.repeat_at = 0.0
         self.not_before = 0.0
         self.shed = 0
+        self.polls = False  # it waits for a node that was not ready
         self.said = ""  # why the last try was not applied
 
 
@@ -77,8 +84,8 @@ class Attempt:
     """``asks``: the parts that are not done; ``error``: why the call failed, once it has."""
 
     __slots__ = (
-        "_jitter", "_silence", "_unplanned", "asks", "began", "deadline", "error", "operation",
-        "rerouted", "retries", "rids",
+        "_calls", "_jitter", "_retries", "_silence", "_unplanned", "asks", "began", "deadline",
+        "error", "operation", "rerouted", "retries", "rids",
     )  # fmt: skip
 
     def __init__(
@@ -88,8 +95,11 @@ class Attempt:
         deadline: float,
         jitter: Callable[[], float],
         parts: Iterable[Part] | None = None,
+        retries: Retries | None = None,
+        calls: int = 0,
     ) -> None:
-        """``jitter`` draws from 0 to 1; ``parts``: what is to be asked, None for all."""
+        """``jitter`` draws from 0 to 1; ``parts``: what is to be asked, None for all. ``retries``
+        of the session, which has made ``calls`` so far; None: of this call alone."""
         self.operation = operation
         self.began = began
         self.deadline = deadline
@@ -101,6 +111,8 @@ class Attempt:
         self.retries = 0
         self.rerouted = 0
         self._jitter = jitter
+        self._retries = retries or Retries()
+        self._calls = calls
         # A connection that stands loses nothing, so a slow node is not asked twice in haste.
         self._silence = min(max((deadline - began) / 3, SILENCE_S), MAX_SILENCE_S)
         self._unplanned = bool(self.asks)
@@ -238,8 +250,27 @@ class Attempt:
         if epoch is None:
             return False
         if ask.node is None:
-            return self._may_ask(ask, node, router.tier_map.member(node))
-        return epoch != ask.epoch or now >= ask.repeat_at
+            return self._may_poll(ask, node, now) and self._may_ask(
+                ask, node, router.tier_map.member(node)
+            )
+        return self._may_repeat(ask, epoch, now)
+
+    def _may_poll(self, ask: Asking, node: str, now: float) -> bool:
+        if ask.polls and not self._retries.may_poll(node, now):
+            ask.not_before = self._retries.poll_at(node)
+            return False
+        return True
+
+    def _may_repeat(self, ask: Asking, epoch: int, now: float) -> bool:
+        """The first time by a new connection is none too many: what went by the old one is lost."""
+        if epoch != ask.epoch and not ask.repeats:
+            return True
+        if now < (ask.repeat_at if epoch == ask.epoch else ask.not_before):
+            return False
+        if self._retries.spend(self._calls, now):
+            return True
+        ask.repeat_at = ask.not_before = now + self._silence
+        return False
 
     def _may_ask(self, ask: Asking, node: str, member: Member | None) -> bool:
         if self._is_in_doubt(ask, node, member):
@@ -271,13 +302,16 @@ class Attempt:
                 self._forget(ask, now, "the map was old", 0.0 if ask.tries < 2 else delay)
             case Status.RETRY:
                 self._forget(ask, now, text or "not ready", self._backoff(ask))
+                ask.polls = True
             case Status.SHED:
                 self._shed(ask, now, text)
             case Status.DEADLINE if ask.repeats and self.operation.is_write:
                 # It forgets a write at its deadline: the first request may have been in time.
                 self._unknown(ask, now, "the retry came too late by the node's clock")
-            case Status.DEADLINE:
+            case Status.DEADLINE if ask.tries < 2:  # its clock is known now
                 self._forget(ask, now, "the node's clock says it came too late", BACKOFF_S)
+            case Status.DEADLINE:
+                self._again(ask, now, "the node's clock says it came too late", BACKOFF_S)
             case Status.UNKNOWN_OUTCOME:
                 self._unknown(ask, now, text)
             case Status.MOVED:
@@ -304,6 +338,8 @@ class Attempt:
         except ProtocolError as error:
             self.fail(error)
         self.asks.remove(ask)
+        if ask.polls and ask.node is not None:
+            self._retries.is_ready(ask.node)
         if left:
             self.asks.append(Asking(left))
             self._unplanned = True
@@ -313,7 +349,13 @@ class Attempt:
         why = f"{ask.node} sheds load: {text}" if text else f"{ask.node} sheds load"
         if ask.shed >= MAX_SHED:
             self.fail(Unavailable(why))
-        self._forget(ask, now, why, self._backoff(ask))
+        self._again(ask, now, why, self._backoff(ask))
+
+    def _again(self, ask: Asking, now: float, why: str, delay: float) -> None:
+        """A retry, if there is one left."""
+        if self.error is None and not self._retries.spend(self._calls, now):
+            self.fail(Unavailable(f"{why}; no retry left, they are at most a tenth of all calls"))
+        self._forget(ask, now, why, delay)
 
     def _moved(self, ask: Asking, now: float, text: str) -> None:
         """The node had not had it confirmed by others when the key went to one of them."""
@@ -324,7 +366,7 @@ class Attempt:
     def _unknown(self, ask: Asking, now: float, text: str) -> None:
         if not self.operation.is_repeatable:
             self.fail(DeadlineExceeded(f"it is not known whether this was applied: {text}"))
-        self._forget(ask, now, text, self._backoff(ask))
+        self._again(ask, now, text, self._backoff(ask))
 
     def _backoff(self, ask: Asking) -> float:
         limit: float = min(BACKOFF_S * 2 ** min(ask.tries, 5), MAX_BACKOFF_S)
@@ -359,6 +401,6 @@ def _pieces(ask: Asking, operation: Operation, router: Router) -> list[Asking]:
             piece = Asking(part)
             piece.tries, piece.shed = ask.tries, ask.shed
             piece.not_before, piece.said = ask.not_before, ask.said
-            piece.doubt, piece.prior = ask.doubt, ask.prior
+            piece.doubt, piece.prior, piece.polls = ask.doubt, ask.prior, ask.polls
             pieces.append(piece)
     return pieces

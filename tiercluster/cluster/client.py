@@ -269,6 +269,7 @@ def make_stats(counts: Counts, swallowed: dict[str, int], sessions: list[Session
         swallowed=swallowed,
         retries=counts.retries,
         rerouted=counts.rerouted,
+        retries_denied=counts.retries_denied,
         stale_maps=counts.stale_maps,
         late_answers=counts.late_answers,
         bad_answers=counts.bad_answers,

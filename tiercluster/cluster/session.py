@@ -20,6 +20,7 @@ from .errors import ProtocolError, TierclusterError, Unavailable
 from .link import Context, CurveKeys, Link
 from .members import HURRIED_RENEW_S, RENEW_S, Members
 from .plan import LookOp, Operation, Part
+from .retries import Retries
 from .routing import Router
 from .straight import NOTHING, Answer, Question, ask, await_answer, is_straight, ways_of
 from .wire import (
@@ -45,6 +46,7 @@ class Counts:
     hits: int = 0
     misses: int = 0
     retries: int = 0
+    retries_denied: int = 0
     rerouted: int = 0
     stale_maps: int = 0
     late_answers: int = 0
@@ -71,6 +73,7 @@ class Session:
         self._members = Members(context, seeds, keys, self.client, router, opened, closing)
         self.feed = self._members.feed
         self.counts = Counts()
+        self._retries = Retries()
         self._keeps_finished = opened is not None
         self._attempts: dict[int, Attempt] = {}  # by id()
         self._asked: dict[int, tuple[Attempt, Asking]] = {}
@@ -149,7 +152,8 @@ class Session:
     ) -> Attempt:  # fmt: skip
         """Go on with an attempt for what is not answered. ``answer`` is what came from the first
         that waits."""
-        attempt = Attempt(operation, now, deadline, random.random, unsent)
+        attempt = Attempt(operation, now, deadline, random.random, unsent, self._retries,
+                          self.counts.calls)  # fmt: skip
         for link, part, rid, epoch, stamp in waiting:
             member = self._member_of(link)
             asking = attempt.resume(part, link.node, member, rid, epoch, stamp, now)
@@ -171,7 +175,8 @@ class Session:
         self, operation: Operation, now: float, deadline: float, *, pumps: bool = True
     ) -> Attempt:
         """Start a call and, if ``pumps``, send what can be sent now. End it with `end`."""
-        attempt = Attempt(operation, now, deadline, random.random)
+        attempt = Attempt(operation, now, deadline, random.random, None, self._retries,
+                          self.counts.calls)  # fmt: skip
         if isinstance(operation, LookOp):
             operation.asked_after = self._members.last_rid
             self._members.renew_at = now
@@ -198,6 +203,7 @@ class Session:
         for rid in attempt.rids:
             self._asked.pop(rid, None)
         self.counts.retries += attempt.retries
+        self.counts.retries_denied = self._retries.denied
         self.counts.rerouted += attempt.rerouted
         self._count(attempt.operation)
 

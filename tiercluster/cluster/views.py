@@ -56,7 +56,8 @@ class TierStatus:
 @dataclass(frozen=True, slots=True)
 class Stats:
     """What this client has seen since it was made. ``swallowed``: errors that ``on_error="miss"``
-    turned into misses, by their type's name; ``errors`` is their sum."""
+    turned into misses, by their type's name; ``errors`` is their sum. ``retries_denied``: for which
+    there was no budget (a tenth of the calls)."""
 
     calls: int
     hits: int
@@ -64,6 +65,7 @@ class Stats:
     errors: int
     swallowed: Mapping[str, int]
     retries: int
+    retries_denied: int
     rerouted: int
     stale_maps: int
     late_answers: int
