@@ -6,6 +6,9 @@ A directory made by ``tiercluster keygen`` holds
     cluster.key          the nodes' public key
     client.key_secret    a client's secret key
     client.key           its public key
+
+While keys are rotated, ``next/`` and ``old/`` hold the same files of those that come and go: their
+public keys are accepted, too (docs/security.md).
 """
 
 from __future__ import annotations
@@ -13,12 +16,19 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import zmq
 import zmq.auth
+from zmq.utils.z85 import Z85CHARS
 
 from .link import CurveKeys
 
 SERVER = "cluster"
 CLIENT = "client"
+NEXT, OLD = "next", "old"
+GENERATIONS = ("", NEXT, OLD)  # folders of a directory of keys, the present one first
+MAX_FILE_BYTES = 64 * 1024
+KEY_CHARACTERS = 40
+_Z85 = frozenset(Z85CHARS)
 
 
 def make_keys(directory: str | os.PathLike[str], name: str) -> Path:
@@ -38,31 +48,58 @@ def make_keys(directory: str | os.PathLike[str], name: str) -> Path:
 
 
 def load_client_keys(directory: str | os.PathLike[str], name: str = CLIENT) -> CurveKeys:
-    """A client's key pair and the cluster's public key; ValueError says which file is missing or
+    """A client's key pair and the cluster's public keys; ValueError says which file is missing or
     is none."""
-    public, secret = _pair(Path(directory) / f"{name}.key_secret")
-    server, _ = _read(Path(directory) / f"{SERVER}.key")
-    return CurveKeys(public=public, secret=secret, server=server)
+    public, secret = read_pair(Path(directory) / f"{name}.key_secret")
+    server, *others = server_keys(Path(directory))
+    return CurveKeys(public, secret, server, tuple(others), os.fspath(directory), name)
 
 
-def load_server_keys(directory: str | os.PathLike[str]) -> CurveKeys:
-    """The nodes' own pair; ``server`` is their public key, for connections to each other."""
-    public, secret = _pair(Path(directory) / f"{SERVER}.key_secret")
-    return CurveKeys(public=public, secret=secret, server=public)
+def renewed(keys: CurveKeys) -> CurveKeys:
+    """The keys that their directory holds now; the same object if they are the same, or if they
+    cannot be read (a rotation may be under way)."""
+    try:
+        found = load_client_keys(keys.directory, keys.name)
+    except ValueError:
+        return keys
+    return keys if found == keys else found
 
 
-def _pair(path: Path) -> tuple[bytes, bytes]:
+def server_keys(directory: Path) -> tuple[bytes, ...]:
+    """The public keys that members may show, the present one first."""
+    first, *others = (directory / generation / f"{SERVER}.key" for generation in GENERATIONS)
+    return (read_public(first), *(read_public(file) for file in others if file.exists()))
+
+
+def read_pair(path: Path) -> tuple[bytes, bytes]:
+    """(public, secret); ValueError if one is missing or they do not belong together."""
     public, secret = _read(path)
     if secret is None:
         raise ValueError(f"{path} holds no secret key")
+    if zmq.curve_public(secret) != public:
+        raise ValueError(f"{path}: its public key is not that of its secret key")
     return public, secret
 
 
+def read_public(path: Path) -> bytes:
+    """ValueError says what is wrong with the file."""
+    return _read(path)[0]
+
+
 def _read(path: Path) -> tuple[bytes, bytes | None]:
+    """The words of foreign errors are not passed on: they may hold what is in the file."""
     try:
-        return zmq.auth.load_certificate(str(path))
+        size = path.stat().st_size
+        public, secret = zmq.auth.load_certificate(path) if size <= MAX_FILE_BYTES else (b"", None)
     except OSError as error:
         why = error.strerror or "no such file"  # of which zmq only says that it is invalid
         raise ValueError(f"cannot read {path}: {why}; run tiercluster keygen") from None
-    except ValueError as error:
-        raise ValueError(f"{path} is no key file: {error}") from None
+    except (ValueError, IndexError):
+        raise ValueError(f"{path} is no key file; run tiercluster keygen") from None
+    if not all(_is_key(key) for key in (public, secret) if key is not None):
+        raise ValueError(f"{path} is no key file: a key has {KEY_CHARACTERS} characters of Z85")
+    return public, secret
+
+
+def _is_key(text: bytes) -> bool:
+    return len(text) == KEY_CHARACTERS and _Z85.issuperset(text)

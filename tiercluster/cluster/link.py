@@ -9,8 +9,9 @@ ZeroMQ queues what it cannot send and delivers it late; so nothing is sent unles
 
 from __future__ import annotations
 
+import contextlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
@@ -35,11 +36,9 @@ NOBLOCK = int(zmq.NOBLOCK)
 _MORE = int(zmq.SNDMORE) | NOBLOCK
 _RCVMORE = int(zmq.RCVMORE)
 
-_FAILED = {
-    zmq.EVENT_CLOSED,
-    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL,
-    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL,
-}
+# What comes of a key that is not the member's; also of a member that dies at that moment.
+_OTHER_KEY = {zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL}
+_FAILED = {zmq.EVENT_CLOSED, *_OTHER_KEY}
 _WATCHED = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_DISCONNECTED
@@ -52,11 +51,16 @@ _WATCHED = (
 
 @dataclass(frozen=True, slots=True)
 class CurveKeys:
-    """What a client needs to prove itself and to know the cluster (Z85 text)."""
+    """What a client needs to prove itself and to know the cluster (Z85 text). ``others``: further
+    keys that a member may show while keys are rotated; ``directory`` and ``name``: where they were
+    read."""
 
     public: bytes
-    secret: bytes
+    secret: bytes = field(repr=False)
     server: bytes
+    others: tuple[bytes, ...] = ()
+    directory: str = ""
+    name: str = ""
 
 
 class Link:
@@ -65,12 +69,14 @@ class Link:
     version that is spoken, the oldest until it has answered the greeting."""
 
     __slots__ = (
-        "address", "cluster", "epoch", "failed_at", "greeted_at", "is_closed", "is_up", "monitor",
-        "node", "offset_ms", "protocol", "refusal", "silent_since", "socket",
+        "_keys", "_tried", "address", "cluster", "epoch", "failed_at", "greeted_at", "is_closed",
+        "is_up", "monitor", "node", "offset_ms", "protocol", "refusal", "silent_since", "socket",
     )  # fmt: skip
 
     def __init__(self, context: Context, address: str, keys: CurveKeys | None) -> None:
         self.address = address
+        self._keys = keys
+        self._tried = 0  # keys of the member that were not its own, since the last success
         self.node = ""
         self.cluster: tuple[str, str] | None = None
         self.epoch = 0
@@ -85,13 +91,14 @@ class Link:
         self.socket: Socket = context.socket(zmq.DEALER)
         self.monitor: Socket = context.socket(zmq.PAIR)
         try:
-            self._connect(address, keys)
+            self._connect(address)
         except BaseException:
             self.close()
             raise
 
-    def _connect(self, address: str, keys: CurveKeys | None) -> None:
-        _tune(self.socket, keys)
+    def _connect(self, address: str) -> None:
+        _tune(self.socket)
+        self._show_keys()
         if "[" in address:
             self.socket.setsockopt(zmq.IPV6, 1)
         # Random, because the name of a closed socket is taken until ZeroMQ's own thread is done.
@@ -106,6 +113,40 @@ class Link:
     @property
     def is_ready(self) -> bool:
         return self.offset_ms is not None
+
+    # --- keys -----------------------------------------------------------------------------------
+
+    def use_keys(self, keys: CurveKeys) -> None:
+        """Connect anew with these; what was asked before is lost with the connection."""
+        self._keys, self._tried = keys, 0
+        self.refusal = None
+        self._reconnect()
+
+    def _try_other_key(self) -> bool:
+        """During a rotation a member may show another key of the cluster; False: all were tried."""
+        if self._keys is None or not self._keys.others:
+            return False
+        self._tried += 1
+        self._reconnect()
+        return self._tried % (1 + len(self._keys.others)) != 0
+
+    def _reconnect(self) -> None:
+        self._lost()
+        with contextlib.suppress(zmq.ZMQError):  # there is no connection to give up
+            self.socket.disconnect(f"tcp://{self.address}")
+        self._show_keys()
+        self.socket.connect(f"tcp://{self.address}")
+
+    def _show_keys(self) -> None:
+        keys = self._keys
+        if keys is None:
+            return
+        servers = (keys.server, *keys.others)
+        self.socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
+        self.socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
+        self.socket.setsockopt(zmq.CURVE_SERVERKEY, servers[self._tried % len(servers)])
+
+    # --- what happens to the connection ---------------------------------------------------------
 
     def read_monitor(self, now: float) -> bool:
         """Take what happened to the connection; whether anything did."""
@@ -123,6 +164,8 @@ class Link:
             self.is_up, self.failed_at, self.greeted_at = True, 0.0, 0.0
             self.refusal = None
             self.epoch += 1
+        elif event in _OTHER_KEY and self._try_other_key():
+            pass
         elif event == zmq.EVENT_DISCONNECTED:
             self._lost()
         elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
@@ -200,7 +243,7 @@ def receive_frames(socket: Socket, flags: int = 0) -> list[bytes]:
     return frames
 
 
-def _tune(socket: Socket, keys: CurveKeys | None) -> None:
+def _tune(socket: Socket) -> None:
     for option, value in (
         (zmq.LINGER, 0),
         (zmq.IMMEDIATE, 1),
@@ -215,7 +258,3 @@ def _tune(socket: Socket, keys: CurveKeys | None) -> None:
         (zmq.TCP_KEEPALIVE, 1),
     ):
         socket.setsockopt(option, value)
-    if keys is not None:
-        socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
-        socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
-        socket.setsockopt(zmq.CURVE_SERVERKEY, keys.server)

@@ -12,6 +12,7 @@ from .attempt import SILENCE_S
 from .codec import encode_request
 from .errors import ProtocolError, TierclusterError, Unavailable
 from .feed import Feed
+from .keys_files import renewed
 from .link import Context, CurveKeys, Link
 from .routing import Router
 from .wire import (
@@ -31,6 +32,8 @@ from .wire import (
 RENEW_S = 2.0  # of the subscription to map changes
 HURRIED_RENEW_S = 0.1  # while an answer is overdue
 GREETING_S = 0.3  # until it is repeated
+KEYS_S = 5.0  # between looks whether the directory of keys holds others
+KEYS_HURRIED_S = 0.1  # when a member has refused ours
 NO_CLUSTER = TierMap().identity  # what a member says that has not caught up
 MAX_SPARE_LINKS = 8  # opened at once in search of a member that is alive
 
@@ -52,6 +55,7 @@ class Members:
         self._context = context
         self._seeds = seeds
         self._keys = keys
+        self._keys_at = 0.0  # when they were read last
         self._client = client
         self._opened, self._closing = opened, closing
         self.feed = Feed(router)
@@ -75,11 +79,26 @@ class Members:
         may turn out to be of another cluster."""
         if link.read_monitor(now):
             self.happened = True
+            if link.refusal is not None:
+                self._look_at_keys(now, KEYS_HURRIED_S)
             if not link.is_ready:  # what was asked there for ourselves will not be answered
                 self._own = {rid: k for rid, k in self._own.items() if k is not link}
         is_known = link.offset_ms is not None and link.cluster != NO_CLUSTER
         if link.is_up and not is_known and now >= link.greeted_at + GREETING_S:
             self._greet(link, now)
+
+    def _look_at_keys(self, now: float, period_s: float = KEYS_S) -> None:
+        """Keys that were rotated are used from now on, by new connections; calls that wait are
+        asked again there."""
+        if self._keys is None or now < self._keys_at + period_s:
+            return
+        self._keys_at = now
+        keys = renewed(self._keys)
+        if keys is not self._keys:
+            self._keys = keys
+            self.happened = True
+            for link in self:
+                link.use_keys(keys)
 
     def was_ours(self, rid: int) -> bool:
         """Whether this was a request of our own; it no longer waits."""
@@ -150,6 +169,7 @@ class Members:
 
     def follow(self, now: float, is_looking: Callable[[], bool]) -> None:
         """Keep a subscription at a member that answers; hurry if a call waits for the map."""
+        self._look_at_keys(now)
         self.route()
         link = self._subscribed
         if link is None or not link.is_ready or _is_silent(link, now):

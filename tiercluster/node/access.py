@@ -5,6 +5,7 @@ Without keys (loopback, or --insecure) everybody may say everything.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 import zmq
@@ -44,9 +45,11 @@ class Access:
     """The roles of the known public keys. As a ZAP credentials provider it admits only those."""
 
     def __init__(self, keys: NodeKeys) -> None:
-        self._roles: dict[bytes, Role] = dict.fromkeys(keys.clients, Role.CLIENT)
-        self._roles.update(dict.fromkeys(keys.admins, Role.ADMIN))
-        self._roles.update((public, Role.NODE) for _, public in keys.nodes)
+        self._roles = _roles(keys)
+
+    def use_keys(self, keys: NodeKeys) -> None:
+        """Exactly these are known from now on; one assignment, for the authenticator's thread."""
+        self._roles = _roles(keys)
 
     def role(self, public: bytes) -> Role | None:
         return self._roles.get(public)
@@ -61,3 +64,9 @@ class Access:
         authenticator.start()
         authenticator.configure_curve_callback(domain="*", credentials_provider=self)
         return authenticator
+
+
+def _roles(keys: NodeKeys) -> Mapping[bytes, Role]:
+    roles = dict.fromkeys(keys.clients, Role.CLIENT)
+    roles |= dict.fromkeys(keys.admins, Role.ADMIN)
+    return roles | {public: Role.NODE for _, public in keys.nodes}

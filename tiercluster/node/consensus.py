@@ -14,6 +14,8 @@ from typing import Protocol
 from tiercluster.tiermap import MapState
 from tiercluster.tiermap.raft import NO_CUT, Cut
 
+from .keyring import NodeKeys
+
 
 class Source(Protocol):
     """Where decisions come from and proposals go; all calls only enqueue."""
@@ -25,14 +27,29 @@ class Source(Protocol):
     def stop(self, timeout_s: float = 2.0) -> None: ...
 
 
+class Feed(Source, Protocol):
+    """What a node follows that does not vote."""
+
+    def use_keys(self, keys: NodeKeys) -> None: ...
+
+
+def _no_keys(keys: NodeKeys) -> None:
+    pass
+
+
 class Consensus:
     """To be used from one thread. ``replica`` None: this node is a follower, ``make_feed`` makes
-    what it follows, from a state on, through an address first."""
+    what it follows, from a state on, through an address first; ``use_keys`` tells both of them of
+    new keys."""
 
     def __init__(
-        self, replica: Source | None, make_feed: Callable[[MapState, str], Source]
+        self,
+        replica: Source | None,
+        make_feed: Callable[[MapState, str], Feed],
+        use_keys: Callable[[NodeKeys], None] = _no_keys,
     ) -> None:
         self._replica = replica
+        self._use_keys = use_keys
         self._make_feed = make_feed
         self._cut = NO_CUT
         self._feed = make_feed(MapState(), "") if replica is None else None
@@ -62,6 +79,12 @@ class Consensus:
         for source in (self._replica, self._feed):
             if source is not None:
                 source.cut_off(cut)
+
+    def use_keys(self, keys: NodeKeys) -> None:
+        """The keys were read anew."""
+        self._use_keys(keys)
+        if self._feed is not None:
+            self._feed.use_keys(keys)
 
     def follow_feed(self, state: MapState, first: str = "") -> None:
         """The replica is out or left behind. Nobody can be followed before a map has named the

@@ -31,7 +31,7 @@ from .actions import (
 from .consensus import Consensus
 from .coordinator import Coordinator
 from .inbox import Inbox
-from .messages import CutOff, ShardOrder
+from .messages import CutOff, ShardOrder, UseKeys
 from .settings import NodeSettings
 from .view import NodeView
 
@@ -54,7 +54,7 @@ class ControlWorker:
         on_ready: Callable[[], None],
         on_end: Callable[[], None],
     ) -> None:
-        self.inbox: Inbox[ControlEvent | CutOff] = Inbox(INBOX_LIMIT)
+        self.inbox: Inbox[ControlEvent | CutOff | UseKeys] = Inbox(INBOX_LIMIT)
         self.ended_well = False
         self._tell_shard = tell_shard
         self.consensus = make_consensus(self.inbox.tell)
@@ -107,12 +107,18 @@ class ControlWorker:
         while not self._is_finished:
             poll.poll(TICK_S * 1000)
             for event in self.inbox.drain():
-                if isinstance(event, CutOff):
-                    self.consensus.cut_off(event.cut)
-                else:
-                    self._carry_out(self._coordinator.handle(event, time.monotonic(), time.time()))
+                self._handle(event)
             self._carry_out(self._coordinator.tick(time.monotonic(), time.time()))
             self._view = self._coordinator.view()
+
+    def _handle(self, event: ControlEvent | CutOff | UseKeys) -> None:
+        match event:
+            case CutOff(cut):
+                self.consensus.cut_off(cut)
+            case UseKeys(keys):
+                self.consensus.use_keys(keys)
+            case _:
+                self._carry_out(self._coordinator.handle(event, time.monotonic(), time.time()))
 
     def _carry_out(self, actions: list[Action]) -> None:
         for action in actions:

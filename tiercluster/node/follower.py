@@ -11,6 +11,7 @@ import logging
 import os
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -58,10 +59,20 @@ from tiercluster.tiermap import (
     encode_command,
     patch,
 )
-from tiercluster.tiermap.raft import NO_CUT, Applied, BarrierDone, Cut, ReplicaEvent, Standing
+from tiercluster.tiermap.raft import (
+    NO_CUT,
+    Applied,
+    BarrierDone,
+    Cut,
+    Open,
+    Outlet,
+    ReplicaEvent,
+    Standing,
+)
 
 from .inbox import Inbox
-from .sockets import Curve, tune
+from .keyring import NodeKeys
+from .sockets import dealer, own_curve, servers_of
 
 RENEW_S = 1.0  # between renewals of the subscription, which also prove that the member lives
 SILENCE_S = 2.5  # without a word of a quorum: try another member
@@ -81,14 +92,15 @@ class Follower:
         node: str,
         seed: str,
         deliver: Callable[[ReplicaEvent[Any]], object],
-        curve: Curve | None = None,
+        keys: NodeKeys | None = None,
         state: MapState | None = None,
     ) -> None:
         """``seed``: a member's address, empty if ``state`` names members to follow."""
         self._node = node
         self._seed = seed
         self._deliver = deliver
-        self._curve = curve
+        self._keys = keys
+        self._new_keys: deque[NodeKeys] = deque(maxlen=1)  # the newest
         self._client = os.urandom(CLIENT_ID_BYTES)
         self._inbox: Inbox[bytes] = Inbox(PROPOSALS_LIMIT)
         self._stopping = threading.Event()
@@ -103,7 +115,10 @@ class Follower:
         self._is_ours = False  # the member that we follow through now
         self._protocol = 0  # the newest version that it and we speak; 0: it has not said
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._socket: zmq.Socket[bytes] | None = None
+        self._poller = zmq.Poller()
+        self._sockets: set[zmq.Socket[bytes]] = set()
+        self._outlet: Outlet | None = None
+        self._address = ""
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
 
     def start(self) -> None:
@@ -123,6 +138,10 @@ class Follower:
         """Have what is said to and by these members dropped, for a game day. Any thread."""
         self._cut = cut
 
+    def use_keys(self, keys: NodeKeys) -> None:
+        """Show these from now on. Any thread."""
+        self._new_keys.append(keys)
+
     def stop(self, timeout_s: float = 2.0) -> None:
         self._stopping.set()  # seen within POLL_MS
         self._thread.join(timeout_s)
@@ -130,26 +149,38 @@ class Follower:
     # --- the loop -------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        poller = zmq.Poller()
-        poller.register(self._inbox, zmq.POLLIN)
+        self._poller.register(self._inbox, zmq.POLLIN)
         while not self._stopping.is_set():
             now = time.monotonic()
-            if self._socket is None or now - self._heard > SILENCE_S:
-                self._connect(poller, now)
-            if self._socket is not None and now - self._renewed > RENEW_S:
+            self._take_keys()
+            if self._outlet is None or now - self._heard > SILENCE_S:
+                self._connect(now)
+            if self._outlet is not None and now - self._renewed > RENEW_S:
                 self._renew(now)
-            ready = dict(poller.poll(POLL_MS))
-            if self._socket in ready:
-                self._receive()
+            ready = dict(self._poller.poll(POLL_MS))
+            for socket in ready:
+                if socket in self._sockets:
+                    self._receive(socket)
             for frame in self._inbox.drain():
                 self._send_proposal(frame)
             self._expire(time.monotonic())
         self._close()
 
     def _close(self) -> None:
-        if self._socket is not None:
-            self._socket.close(0)
+        self._hang_up()
         self._context.term()
+
+    def _hang_up(self) -> None:
+        if self._outlet is not None:
+            self._outlet.close()
+            self._outlet = None
+
+    def _take_keys(self) -> None:
+        while self._new_keys:
+            self._keys = self._new_keys.popleft()
+            if self._outlet is not None:
+                self._outlet.renew(self._opener(self._address), self._servers)
+                self._renewed = 0.0  # the new connection wants a subscription of its own
 
     def _addresses(self) -> list[str]:
         others = [m for m in self._state.map.members
@@ -158,46 +189,56 @@ class Follower:
         seeds = [self._seed] if self._seed else []
         return [*seeds, *(m.address for m in others if m.address != self._seed)]
 
-    def _connect(self, poller: zmq.Poller, now: float) -> None:
-        if self._socket is not None:
-            poller.unregister(self._socket)
-            self._socket.close(0)
+    @property
+    def _servers(self) -> tuple[bytes | None, ...]:
+        return servers_of(own_curve(self._keys))
+
+    def _opener(self, address: str) -> Open:
+        context, curve = self._context, own_curve(self._keys)
+        return lambda server: dealer(context, address, curve, server)
+
+    def _opened(self, socket: zmq.Socket[bytes]) -> None:
+        self._sockets.add(socket)
+        self._poller.register(socket, zmq.POLLIN)
+
+    def _closing(self, socket: zmq.Socket[bytes]) -> None:
+        self._sockets.discard(socket)
+        self._poller.unregister(socket)
+
+    def _connect(self, now: float) -> None:
+        if self._outlet is not None:
+            self._hang_up()
             self._deliver(Standing(None, False, False, 0))
-            self._socket = None
         addresses = self._addresses()
         if not addresses:
             return
-        self._address = address = addresses[self._next_address % len(addresses)]
+        self._address = addresses[self._next_address % len(addresses)]
         self._next_address += 1
-        self._socket = self._context.socket(zmq.DEALER)
-        tune(self._socket, self._curve, is_server=False)
-        self._socket.connect(f"tcp://{address}")
-        poller.register(self._socket, zmq.POLLIN)
+        opener = self._opener(self._address)
+        self._outlet = Outlet(opener, self._servers, self._opened, self._closing)
         self._heard, self._renewed = now, 0.0
         self._is_ours = not self._state.map.members
         self._protocol = 0
 
     def _renew(self, now: float) -> None:
-        self._renewed = now
-        if self._protocol < VERSION:  # it may be upgraded while we are connected
-            self._send(Kind.HELLO, Hello())
+        """Not sent (no connection yet): tried again in the next round."""
+        # It may be upgraded while we are connected.
+        if self._protocol < VERSION and not self._send(Kind.HELLO, Hello()):
+            return
         if self._protocol:
             self._send(Kind.SUBSCRIBE, Subscribe(self._state.map.version))
-        self._send(Kind.STATUS, StatusQuery())
+        if self._send(Kind.STATUS, StatusQuery()):
+            self._renewed = now
 
     def _send(self, kind: Kind, fields: Fields) -> int:
-        if self._socket is None:
+        if self._outlet is None:
             return 0
         self._rid += 1
         if self._is_cut_off():
             return self._rid
         protocol = self._protocol or OLDEST_VERSION
         request = Request(kind, self._rid, 0, 0, self._client, False, fields, protocol=protocol)
-        try:
-            self._socket.send_multipart(encode_request(request), zmq.DONTWAIT)
-        except zmq.Again:
-            return 0
-        return self._rid
+        return self._rid if self._outlet.send(encode_request(request)) else 0
 
     def _is_cut_off(self) -> bool:
         followed = (m.id for m in self._state.map.members if m.address == self._address)
@@ -225,11 +266,12 @@ class Follower:
 
     # --- what the member says -------------------------------------------------------------------
 
-    def _receive(self) -> None:
-        assert self._socket is not None
+    def _receive(self, socket: zmq.Socket[bytes]) -> None:
         for _ in range(100):
+            if socket.closed:  # what was read here has led to a send, that to another connection
+                return
             try:
-                frames = self._socket.recv_multipart(zmq.DONTWAIT)
+                frames = socket.recv_multipart(zmq.DONTWAIT)
             except zmq.Again:
                 return
             if self._is_cut_off():

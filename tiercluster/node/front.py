@@ -217,6 +217,11 @@ class Front:
         """What the shell itself has to say to a request."""
         self._reply(Origin(identity, request.rid, request.kind), *answer, b"", now)
 
+    def drop(self, identity: bytes) -> None:
+        """This connection's key is known no more: nothing is pushed to it."""
+        self.desk.count("forbidden")
+        self._subscribers.drop(identity)
+
     def _serve_data(self, origin: Origin, request: Request, now: float) -> None:
         is_write = request.kind in WRITES
         if is_write and self._writes.knows(request.client, request.rid):

@@ -5,17 +5,25 @@
     clients/NAME/client.key, ...    one application's: may read and write; a directory to hand over
     nodes/ID.key, .key_secret       one node, towards the other nodes
 
-A node needs cluster.*, its own nodes/ID.key_secret and all .key files of the others.
+A node needs cluster.*, its own nodes/ID.key_secret and all .key files of the others. Each of these
+folders may hold ``next/`` and ``old/`` with files of the same names: keys that come and go. Their
+public keys are known like the others; a node itself shows and proves the present ones only.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import zmq.auth
-
-from tiercluster.cluster.keys_files import CLIENT, SERVER
+from tiercluster.cluster.keys_files import (
+    CLIENT,
+    GENERATIONS,
+    SERVER,
+    read_pair,
+    read_public,
+    server_keys,
+)
 
 NODES, CLIENTS = "nodes", "clients"
 PUBLIC, SECRET = ".key", ".key_secret"
@@ -35,46 +43,54 @@ class KeyPair:
 
 @dataclass(frozen=True, slots=True)
 class NodeKeys:
-    """What a node shows, who it is, and whom it knows by public key. ``nodes`` has the ids of all
-    nodes, itself included, sorted."""
+    """What a node shows, who it is, and whom it knows by public key. ``servers``: what other nodes
+    may show, the present one first. ``nodes`` has (id, public key) of all nodes, itself included,
+    sorted by id, the present key of each first; during a rotation a node has more than one."""
 
     server: KeyPair
     own: KeyPair
+    servers: tuple[bytes, ...]
     nodes: tuple[tuple[str, bytes], ...]
     clients: frozenset[bytes]
     admins: frozenset[bytes]
 
+    @property
+    def known(self) -> frozenset[bytes]:
+        """Every public key that is let in."""
+        return self.clients | self.admins | {public for _, public in self.nodes}
+
 
 def load_node_keys(directory: Path, node: str) -> NodeKeys:
     """The keys of this node; ValueError says which file is missing or is none."""
-    files = _at_most(sorted((directory / NODES).glob(f"*{PUBLIC}")))
-    clients = _at_most(sorted((directory / CLIENTS).glob(f"*/{CLIENT}{PUBLIC}")))
+    clients = _at_most(sorted((directory / CLIENTS).glob("*")))
     return NodeKeys(
-        server=_pair(directory / f"{SERVER}{SECRET}"),
-        own=_pair(directory / NODES / f"{node}{SECRET}"),
-        nodes=tuple((file.name.removesuffix(PUBLIC), _read(file)[0]) for file in files),
-        clients=frozenset(_read(file)[0] for file in clients),
-        admins=frozenset({_read(directory / f"{CLIENT}{PUBLIC}")[0]}),
+        server=KeyPair(*read_pair(directory / f"{SERVER}{SECRET}")),
+        own=KeyPair(*read_pair(directory / NODES / f"{node}{SECRET}")),
+        servers=server_keys(directory),
+        nodes=tuple(sorted(_nodes(directory / NODES), key=lambda known: known[0])),
+        clients=frozenset(key for folder in clients for key in _client_keys(folder)),
+        admins=frozenset(_client_keys(directory)) or frozenset({read_public(_client(directory))}),
     )
+
+
+def _nodes(folder: Path) -> Iterator[tuple[str, bytes]]:
+    for generation in GENERATIONS:
+        for file in _at_most(list((folder / generation).glob(f"*{PUBLIC}"))):
+            yield file.name.removesuffix(PUBLIC), read_public(file)
+
+
+def _client_keys(folder: Path) -> Iterator[bytes]:
+    for generation in GENERATIONS:
+        file = _client(folder / generation)
+        if file.exists():
+            yield read_public(file)
+
+
+def _client(folder: Path) -> Path:
+    return folder / f"{CLIENT}{PUBLIC}"
 
 
 def _at_most(files: list[Path]) -> list[Path]:
     if len(files) > MAX_KEYS:
         raise ValueError(f"{files[0].parent} has more than {MAX_KEYS} keys")
     return files
-
-
-def _pair(file: Path) -> KeyPair:
-    public, secret = _read(file)
-    if secret is None:
-        raise ValueError(f"{file} holds no secret key")
-    return KeyPair(public, secret)
-
-
-def _read(file: Path) -> tuple[bytes, bytes | None]:
-    try:
-        return zmq.auth.load_certificate(file)
-    except OSError as error:
-        raise ValueError(f"cannot read {file}: {error}; run `tiercluster keygen`") from error
-    except ValueError as error:
-        raise ValueError(f"{file} is no key file: {error}") from error

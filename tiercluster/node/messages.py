@@ -15,6 +15,7 @@ from tiercluster.tiermap.raft import Cut
 from tiercluster.tiermap.types import TIERS, Evidence, MapState, Tier
 
 from .failures import Failure, FailureKind
+from .keyring import NodeKeys
 from .pace import IDLE, Pace
 
 # --- shard -> cold ------------------------------------------------------------------------------
@@ -389,4 +390,11 @@ class StopServing:
     grace_s: float
 
 
-ShardOrder = UseMap | Withhold | RunProbe | AdminAnswer | StandingKnown | StopServing
+@dataclass(frozen=True, slots=True)
+class UseKeys:
+    """The keys were read anew; for shard and control."""
+
+    keys: NodeKeys
+
+
+ShardOrder = UseKeys | UseMap | Withhold | RunProbe | AdminAnswer | StandingKnown | StopServing

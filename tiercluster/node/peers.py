@@ -19,15 +19,16 @@ from tiercluster.cluster.wire import (
     WireError,
 )
 from tiercluster.tiermap import TierMap
+from tiercluster.tiermap.raft import Open, Outlet
 
-from .sockets import Curve, tune
+from .sockets import Curve, dealer, servers_of
 
 RECEIVE_TURN = 100  # replies read from one link before the others get their turn
 
 
 class _Link(NamedTuple):
     address: str
-    socket: zmq.Socket[bytes]
+    outlet: Outlet
 
 
 class Peers:
@@ -61,21 +62,30 @@ class Peers:
             if node not in self._links:
                 self._connect(node, address)
 
-    def _connect(self, node: str, address: str) -> None:
-        socket = self._context.socket(zmq.DEALER)
-        tune(socket, self._curve, is_server=False)
-        socket.immediate = True  # what cannot be sent now must not be delivered later
-        socket.reconnect_ivl, socket.reconnect_ivl_max = 50, 500
-        socket.connect(f"tcp://{address}")
-        self._links[node] = _Link(address, socket)
-        self._by_socket[socket] = node
-        self._poller.register(socket, zmq.POLLIN)
+    def use_keys(self, curve: Curve | None) -> None:
+        """Show these from now on; a connection is given up when its successor carries."""
+        self._curve = curve
+        for link in self._links.values():
+            link.outlet.renew(self._opener(link.address), servers_of(curve))
 
-    def _drop(self, node: str) -> None:
-        socket = self._links.pop(node).socket
+    def _connect(self, node: str, address: str) -> None:
+        def opened(socket: zmq.Socket[bytes]) -> None:
+            self._by_socket[socket] = node
+            self._poller.register(socket, zmq.POLLIN)
+
+        outlet = Outlet(self._opener(address), servers_of(self._curve), opened, self._closing)
+        self._links[node] = _Link(address, outlet)
+
+    def _opener(self, address: str) -> Open:
+        context, curve = self._context, self._curve
+        return lambda server: dealer(context, address, curve, server)
+
+    def _closing(self, socket: zmq.Socket[bytes]) -> None:
         del self._by_socket[socket]
         self._poller.unregister(socket)
-        socket.close(0)
+
+    def _drop(self, node: str) -> None:
+        self._links.pop(node).outlet.close()
 
     def send(self, node: str, kind: Kind, rid: int, version: int, fields: Fields,
              body: bytes = b"") -> bool:  # fmt: skip
@@ -85,11 +95,7 @@ class Peers:
             return False
         request = Request(kind, rid, version, 0, bytes(CLIENT_ID_BYTES), False, fields, body,
                           self._protocol)  # fmt: skip
-        try:
-            link.socket.send_multipart(encode_request(request), zmq.DONTWAIT)
-        except zmq.Again:
-            return False
-        return True
+        return link.outlet.send(encode_request(request))
 
     def owns(self, socket: object) -> bool:
         return socket in self._by_socket
@@ -98,6 +104,8 @@ class Peers:
         """The replies that wait on this link, with the member they came from."""
         node = self._by_socket[socket]
         for _ in range(RECEIVE_TURN):
+            if socket.closed:  # what was read here has led to a send, that to another connection
+                return
             try:
                 frames = socket.recv_multipart(zmq.DONTWAIT)
             except zmq.Again:

@@ -10,7 +10,9 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import structlog
@@ -39,15 +41,24 @@ from .follower import Follower
 from .http import HttpServer
 from .inbox import Inbox
 from .keyring import NodeKeys, load_node_keys
-from .messages import ColdCommand, ColdStop
+from .messages import ColdCommand, ColdStop, UseKeys
 from .server import ShardWorker
 from .settings import NodeSettings
-from .sockets import own_curve
 
 # A full collection walks every entry of the directory, which would stop the heartbeats; entries
 # are in no cycles, and what is (tracebacks) dies young.
 GC_THRESHOLDS = (5_000, 10, 1_000_000)
 SWITCH_INTERVAL_S = 1e-4  # measured: docs/decisions/0005-threads.md
+
+
+log = structlog.get_logger("tiercluster.node")
+
+
+class Word(Enum):
+    """What the main thread waits for; a queue of them may be written by signal handlers."""
+
+    ENDED = "ended"
+    RENEW_KEYS = "renew keys"
 
 
 class StartError(Exception):
@@ -93,7 +104,8 @@ def _raft_keys(settings: NodeSettings, keys: NodeKeys | None) -> RaftKeys | None
     missing = [node for node, _ in settings.peers if node not in publics]
     if missing:
         raise StartError(f"--keys {settings.keys} has no nodes/{missing[0]}.key for that voter")
-    peers = tuple((node, publics[node]) for node, _ in settings.peers)
+    voters = {node for node, _ in settings.peers}
+    peers = tuple((node, public) for node, public in keys.nodes if node in voters)
     return RaftKeys(keys.own.public, keys.own.secret, peers)
 
 
@@ -103,11 +115,21 @@ def _make_consensus(
     def deliver(event: ReplicaEvent[Any]) -> None:
         tell(event)
 
-    def make_feed(state: MapState, first: str) -> Follower:
-        return Follower(settings.id, settings.join or first, deliver, own_curve(keys), state)
+    newest = keys
 
+    def make_feed(state: MapState, first: str) -> Follower:
+        return Follower(settings.id, settings.join or first, deliver, newest, state)
+
+    def use_keys(keys: NodeKeys) -> None:
+        nonlocal newest
+        newest = keys
+        raft_keys = _raft_keys(settings, keys)
+        if replica is not None and raft_keys is not None:
+            replica.use_keys(raft_keys)
+
+    replica: Replica[MapState] | None = None
     if settings.join:
-        return Consensus(None, make_feed)
+        return Consensus(None, make_feed, use_keys)
     raft = ReplicaSettings(
         node_id=settings.id,
         raft_address=settings.raft,
@@ -116,7 +138,8 @@ def _make_consensus(
         cluster=settings.cluster,
         keys=_raft_keys(settings, keys),
     )
-    return Consensus(Replica(raft, machine(), deliver), make_feed)
+    replica = Replica(raft, machine(), deliver)
+    return Consensus(replica, make_feed, use_keys)
 
 
 class Node:
@@ -128,14 +151,14 @@ class Node:
         keys = _load_keys(settings)
         token = uuid.uuid4().hex
         self._cold_inbox: Inbox[ColdCommand] = Inbox(INBOX_LIMIT)
-        self.ended = threading.Event()
+        self.words: SimpleQueue[Word] = SimpleQueue()  # for who runs it
         self.control = ControlWorker(
             settings,
             token,
             tell_shard=lambda order: self._shard.orders.tell(order),
             make_consensus=lambda tell: _make_consensus(settings, keys, tell),
             on_ready=on_ready,
-            on_end=self.ended.set,
+            on_end=lambda: self.words.put(Word.ENDED),
         )
         self._shard = ShardWorker(
             settings, token, self.control.inbox.tell, self._cold_inbox.tell, keys
@@ -157,12 +180,30 @@ class Node:
         if self._http is not None:
             self._http.start()
 
+    def renew_keys(self) -> None:
+        """Read the directory of keys anew and use what it holds now; what cannot be used changes
+        nothing and is said."""
+        try:
+            keys = _load_keys(self._settings)
+            _raft_keys(self._settings, keys)
+        except StartError as error:
+            log.error("keys_not_renewed", error=str(error))
+            return
+        if keys is None:
+            return
+        self._shard.orders.tell(UseKeys(keys))
+        self.control.inbox.tell(UseKeys(keys))
+        log.info(
+            "keys_renewed", own=keys.own.public.decode(), shown=keys.server.public.decode(),
+            nodes=len(keys.nodes), admins=len(keys.admins), clients=len(keys.clients),
+        )  # fmt: skip
+
     def stop(self) -> None:
-        """Begin a clean stop; `ended` is set when it is over."""
+        """Begin a clean stop; the word ENDED follows."""
         self.control.stop()
 
     def close(self) -> None:
-        """After `ended`: take down what is left."""
+        """After ENDED: take down what is left."""
         self.control.consensus.stop()
         self._shard.join(2.0)
         self._cold_inbox.tell(ColdStop())
@@ -189,17 +230,18 @@ def run_node(settings: NodeSettings, announce: Callable[[str], None]) -> int:
     gc.set_threshold(*GC_THRESHOLDS)
     _log_to_stderr()
     node = Node(settings, lambda: announce(settings.id))
-    _stop_on_signals(node)
+    _obey_signals(node, settings)
     node.start()  # a StartError comes before there is anything to close
     try:
-        node.ended.wait()
+        while node.words.get() is not Word.ENDED:
+            node.renew_keys()
     finally:
         node.close()
     return 0 if node.control.ended_well else 1
 
 
-def _stop_on_signals(node: Node) -> None:
-    """The first signal stops cleanly, the second at once."""
+def _obey_signals(node: Node, settings: NodeSettings) -> None:
+    """The first to end stops cleanly, the second at once; SIGHUP has the keys read anew."""
 
     def stop(number: int, frame: object) -> None:
         if node.control.is_stopping:
@@ -208,6 +250,8 @@ def _stop_on_signals(node: Node) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    if settings.keys is not None:
+        signal.signal(signal.SIGHUP, lambda number, frame: node.words.put(Word.RENEW_KEYS))
 
 
 def _log_to_stderr() -> None:

@@ -17,6 +17,7 @@ from tiercluster.cluster.codec import decode_request, encode_reply
 from tiercluster.cluster.link import NOBLOCK, receive_frames, send_frames
 from tiercluster.cluster.wire import Fields, Kind, NodeFault, Reply, UnknownKind, WireError
 from tiercluster.tiermap import TierMap
+from tiercluster.tiermap.raft import Inlet, hang_up
 
 from .access import Access, Role, is_allowed
 from .front import Front
@@ -29,6 +30,7 @@ from .messages import (
     ShardOrder,
     ShardReport,
     ShardStopped,
+    UseKeys,
 )
 from .node_faults import NodeFaults
 from .peers import Peers
@@ -54,7 +56,6 @@ class ShardWorker:
         tell_cold: Callable[[ColdCommand], bool],
         keys: NodeKeys | None = None,
     ) -> None:
-        self._listen = settings.listen
         self.tell_control = tell_control
         self.tell_cold = tell_cold
         self.orders: Inbox[ShardOrder] = Inbox(ORDERS_LIMIT)
@@ -62,7 +63,9 @@ class ShardWorker:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._poller = zmq.Poller()
         self._router = self._context.socket(zmq.ROUTER)
-        tune(self._router, server_curve(keys), is_server=True)
+        self._port = Inlet(self._router, settings.listen)
+        tune(self._router, server_curve(keys))
+        self._shown = keys.server if keys else None
         self._access = Access(keys) if keys else None
         self._authenticator = self._access.guard(self._context) if self._access else None
         self._peers = Peers(
@@ -75,7 +78,7 @@ class ShardWorker:
 
     def bind(self) -> None:
         """Take the client port; zmq.ZMQError if it is not to be had."""
-        self._router.bind(f"tcp://{self._listen}")
+        self._port.bind()
 
     def start(self) -> None:
         self._thread.start()
@@ -113,7 +116,7 @@ class ShardWorker:
             front.turn(now, time.time())
             if self.orders.fileno() in ready:
                 for order in self.orders.drain():
-                    front.obey(order, time.monotonic(), time.time())
+                    self._obey(order)
             if self.cold_answers.fileno() in ready:
                 for answer in self.cold_answers.drain():
                     front.cold_answered(answer, time.monotonic(), time.time())
@@ -125,10 +128,25 @@ class ShardWorker:
             # A turn of requests alone leaves little to do; answers may let background work go on.
             if now >= tick_at or self._router not in ready or len(ready) > 1:
                 tick_at = now + TICK_MS / 1000
+                self._port.mend()
                 front.tick(time.monotonic())
                 self._faults.tick(now)
             else:
                 front.flush(time.monotonic())
+
+    def _obey(self, order: ShardOrder) -> None:
+        if isinstance(order, UseKeys):
+            self._use_keys(order.keys)
+        else:
+            self._front.obey(order, time.monotonic(), time.time())
+
+    def _use_keys(self, keys: NodeKeys) -> None:
+        assert self._access is not None
+        self._access.use_keys(keys)
+        self._peers.use_keys(own_curve(keys))
+        if keys.server != self._shown:
+            self._shown = keys.server
+            self._port.show(keys.server.public, keys.server.secret)
 
     def _serve_requests(self) -> None:
         for _ in range(REQUEST_TURN):
@@ -139,12 +157,21 @@ class ShardWorker:
                 else:
                     parts = self._router.recv_multipart(zmq.DONTWAIT, copy=False)
                     role = self._access.role(_user(parts[-1]))
+                    if role is None:
+                        self._turn_away(parts)
+                        continue
                     identity, *frames = (part.bytes for part in parts)
                     self._serve(identity, frames, role)
             except zmq.Again:
                 return
 
-    def _serve(self, identity: bytes, frames: list[bytes], role: Role | None) -> None:
+    def _turn_away(self, parts: list[zmq.Frame]) -> None:
+        """The key of this connection was taken back. No answer: who has a new one by now connects
+        anew with it and asks again, who has none is refused by ZAP."""
+        self._front.drop(parts[0].bytes)
+        hang_up(parts[-1])
+
+    def _serve(self, identity: bytes, frames: list[bytes], role: Role) -> None:
         now = time.monotonic()
         try:
             request = decode_request(frames)
@@ -155,7 +182,7 @@ class ShardWorker:
             self._front.refuse_bytes(identity, str(error), now)
             return
         if not is_allowed(role, request.kind):
-            self._front.forbid(identity, request, str(role), now)
+            self._front.forbid(identity, request, role, now)
         elif isinstance(request.fields, NodeFault):
             self._front.answer(identity, request, self._faults.answer(request.fields, now), now)
         elif not self._faults.drops_request(request.fields, now):

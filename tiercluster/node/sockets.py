@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import zmq
 
@@ -15,31 +15,38 @@ HEARTBEAT_MS = 100
 HEARTBEAT_TIMEOUT_MS = 1000
 HANDSHAKE_MS = 1000
 BACKLOG = 512
+RECONNECT_MS, RECONNECT_MAX_MS = 50, 500
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """The key pair (Z85) of a socket. ``server`` is the cluster's public key, which every node
-    shows; a server socket has the cluster's pair, the others the node's own."""
+    """The key pair (Z85) of a socket. ``servers`` are the cluster's public keys, of which every
+    node shows one; a server socket has the cluster's pair, the others the node's own."""
 
     public: bytes
-    secret: bytes
-    server: bytes
+    secret: bytes = field(repr=False)
+    servers: tuple[bytes, ...]
 
 
 def server_curve(keys: NodeKeys | None) -> Curve | None:
     """What this node shows to those who connect."""
     server = keys.server if keys else None
-    return Curve(server.public, server.secret, server.public) if server else None
+    return Curve(server.public, server.secret, (server.public,)) if server else None
 
 
 def own_curve(keys: NodeKeys | None) -> Curve | None:
     """Who this node is when it connects to others."""
-    return Curve(keys.own.public, keys.own.secret, keys.server.public) if keys else None
+    return Curve(keys.own.public, keys.own.secret, keys.servers) if keys else None
 
 
-def tune(socket: zmq.Socket[bytes], curve: Curve | None, *, is_server: bool) -> None:
-    """Limits on everything that can grow, and CURVE where keys were given."""
+def servers_of(curve: Curve | None) -> tuple[bytes | None, ...]:
+    """What another node may show."""
+    return curve.servers if curve else (None,)
+
+
+def tune(socket: zmq.Socket[bytes], curve: Curve | None, server: bytes | None = None) -> None:
+    """Limits on everything that can grow, and CURVE where keys were given; ``server``: the key that
+    the other side must show, None for a server socket."""
     socket.linger = 0
     socket.sndhwm = socket.rcvhwm = QUEUE_MESSAGES
     socket.maxmsgsize = max(MAX_BODY_BYTES, MAX_HEADER_BYTES)
@@ -51,7 +58,20 @@ def tune(socket: zmq.Socket[bytes], curve: Curve | None, *, is_server: bool) -> 
         return
     socket.curve_publickey = curve.public
     socket.curve_secretkey = curve.secret
-    if is_server:
+    if server is None:
         socket.curve_server = True
     else:
-        socket.curve_serverkey = curve.server
+        socket.curve_serverkey = server
+
+
+def dealer(
+    context: zmq.Context[zmq.Socket[bytes]], address: str, curve: Curve | None, server: bytes | None
+) -> zmq.Socket[bytes]:
+    """A socket that is connecting to a node which shows this key. What cannot be sent at once is
+    not sent: it must not be delivered later."""
+    socket = context.socket(zmq.DEALER)
+    tune(socket, curve, server)
+    socket.immediate = True
+    socket.reconnect_ivl, socket.reconnect_ivl_max = RECONNECT_MS, RECONNECT_MAX_MS
+    socket.connect(f"tcp://{address}")
+    return socket

@@ -23,6 +23,9 @@ class Subscribers:
         self._protocols[identity] = protocol
         return True
 
+    def drop(self, identity: bytes) -> None:
+        self._until.pop(identity, None)
+
     def expire(self, now: float) -> None:
         gone = [identity for identity, until in self._until.items() if until < now]
         for identity in gone:

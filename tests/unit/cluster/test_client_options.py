@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tiercluster import AsyncClient, Client
 from tiercluster.cluster import keys
 from tiercluster.cluster.errors import InvalidKey
-from tiercluster.cluster.keys_files import load_client_keys, load_server_keys, make_keys
+from tiercluster.cluster.keys_files import load_client_keys, make_keys, read_pair
 from tiercluster.cluster.options import arguments_of_environment, arguments_of_url, parse_nodes
 
 
@@ -136,9 +136,12 @@ def test_locks_are_outside_every_namespace_a_user_can_name() -> None:
 def test_key_files_are_read_as_they_were_made(tmp_path: Path) -> None:
     for name in ("cluster", "client"):
         make_keys(tmp_path, name)
-    client, server = load_client_keys(tmp_path), load_server_keys(tmp_path)
-    assert client.server == server.public
-    assert client.secret != server.secret
+    client, (public, secret) = (
+        load_client_keys(tmp_path),
+        read_pair(tmp_path / "cluster.key_secret"),
+    )
+    assert client.server == public
+    assert client.secret != secret
     assert (tmp_path / "client.key_secret").stat().st_mode & 0o077 == 0
     with pytest.raises(FileExistsError):
         make_keys(tmp_path, "client")
@@ -150,5 +153,5 @@ def test_key_files_are_read_as_they_were_made(tmp_path: Path) -> None:
 
 
 def test_keys_that_are_not_there_are_said_to_be_missing(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="no such file; run tiercluster keygen"):
+    with pytest.raises(ValueError, match=r"(?i)no such file.*; run tiercluster keygen"):
         load_client_keys(tmp_path)

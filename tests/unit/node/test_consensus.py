@@ -31,6 +31,9 @@ class Source:
     def stop(self, timeout_s: float = 2.0) -> None:
         self.log.append(f"{self.name} stops")
 
+    def use_keys(self, keys: object) -> None:
+        self.log.append(f"{self.name} uses {keys}")
+
 
 class World:
     def __init__(self, votes: bool = True) -> None:

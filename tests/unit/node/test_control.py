@@ -44,6 +44,9 @@ class _AtOnce:
     def stop(self, timeout_s: float = 2.0) -> None:
         pass
 
+    def use_keys(self, keys: object) -> None:
+        pass
+
 
 class Bench:
     """A control worker whose consensus commits at once and whose shard obeys."""

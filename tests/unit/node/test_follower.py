@@ -51,28 +51,28 @@ class World:
         self.connect()
 
     def connect(self) -> None:
-        self.follower._connect(zmq.Poller(), self.now)
+        self.follower._connect(self.now)
         self.follower._heard = self.now
-        assert self.follower._socket is not None
-        self.follower._socket.close(0)
-        self.follower._socket = self  # type: ignore[assignment]
+        assert self.follower._outlet is not None
+        self.follower._outlet.close()
+        self.follower._outlet = self  # type: ignore[assignment]
         self.arrived: list[list[bytes]] = []
         self.told.clear()
 
-    def send_multipart(self, frames: list[bytes], flags: int) -> None:
+    closed = False  # as a socket
+
+    def send(self, frames: list[bytes]) -> bool:
         self.sent.append(frames)
+        return True
 
     def recv_multipart(self, flags: int) -> list[bytes]:
         if not self.arrived:
             raise zmq.Again
         return self.arrived.pop(0)
 
-    def close(self, linger: int = 0) -> None:
-        pass
-
     def hear(self, kind: Kind, *said: Result) -> None:
         self.arrived += [encode_reply(Reply(kind, 1, 0, 0, Status.OK, one)) for one in said]
-        self.follower._receive()
+        self.follower._receive(self)  # type: ignore[arg-type]
 
     def hear_map(self, tier_map: TierMap) -> None:
         self.hear(Kind.SUBSCRIBE, MapUpdate(0, encode_map(tier_map)))
@@ -174,7 +174,7 @@ def test_it_notices_that_an_older_member_was_upgraded_behind_its_connection(worl
 
 def test_another_member_is_greeted_anew(world: World) -> None:
     welcome(world, 2)
-    world.follower._socket = None
+    world.follower._outlet = None
     world.connect()
     asked(world)
     world.follower._renew(world.now)
@@ -197,7 +197,7 @@ def test_a_member_without_a_common_version_is_named_and_left(
     refusal = Refusal("this node speaks protocol version 3 to 4, the client 1 to 2: upgrade it")
     reply = Reply(Kind.HELLO, 1, 0, 0, Status.BAD_REQUEST, refusal)
     world.arrived.append(encode_reply(reply))
-    world.follower._receive()
+    world.follower._receive(world)  # type: ignore[arg-type]
     assert "upgrade it" in caplog.text
     assert not world.stays
 

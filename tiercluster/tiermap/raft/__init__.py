@@ -7,8 +7,10 @@ library are closed and how in docs/decisions/0003-raft-hardening.md.
 from .cut import NO_CUT, Cut
 from .events import Applied, BarrierDone, Counted, Healed, ReplicaEvent, Sick, Standing
 from .files import DamagedError, JournalError
+from .inlet import Inlet, hang_up
 from .lock import lock_directory
 from .machine import Machine
+from .outlet import Open, Outlet
 from .replica import Replica
 from .settings import MAX_FRAME_BYTES, RaftKeys, ReplicaSettings
 
@@ -19,15 +21,19 @@ __all__ = [
     "Cut",
     "DamagedError",
     "Healed",
+    "Inlet",
     "JournalError",
     "MAX_FRAME_BYTES",
     "Machine",
     "NO_CUT",
+    "Open",
+    "Outlet",
     "RaftKeys",
     "Replica",
     "ReplicaEvent",
     "ReplicaSettings",
     "Sick",
     "Standing",
+    "hang_up",
     "lock_directory",
 ]

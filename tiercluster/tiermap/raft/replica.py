@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from pysyncobj.monotonic import monotonic
@@ -24,7 +24,7 @@ from .events import Applied, BarrierDone, Counted, Healed, ReplicaEvent, Sick, S
 from .files import JournalError
 from .machine import Machine
 from .member import Member
-from .settings import MAX_FRAME_BYTES, ReplicaSettings
+from .settings import MAX_FRAME_BYTES, RaftKeys, ReplicaSettings
 from .transport import ZmqWire
 
 log = logging.getLogger(__name__)
@@ -60,6 +60,7 @@ class Replica(Generic[S]):
         self._asked: deque[str] = deque()
         self._is_taking = True
         self._stopping = threading.Event()
+        self._new_keys: deque[RaftKeys] = deque(maxlen=1)  # the newest
         self._wire: ZmqWire | None = None
         self._cut = NO_CUT
         self._barriers: dict[bytes, _Barrier] = {}
@@ -101,6 +102,10 @@ class Replica(Generic[S]):
     def cut_off(self, cut: Cut) -> None:
         """Have messages from and to these voters dropped, for a game day."""
         self._cut = cut
+
+    def use_keys(self, keys: RaftKeys) -> None:
+        """Others are known, and this member is known, by these from now on."""
+        self._new_keys.append(keys)
         self._wake()
 
     def stop(self, timeout_s: float = 2.0) -> None:
@@ -143,7 +148,15 @@ class Replica(Generic[S]):
         self._take_barriers()
         self._expire_barriers(all_of_them=True)
 
+    def _take_keys(self) -> None:
+        while self._new_keys:
+            keys = self._new_keys.popleft()
+            self._settings = replace(self._settings, keys=keys)
+            if self._wire is not None:
+                self._wire.use_keys(keys)
+
     def _take_part(self) -> None:
+        self._take_keys()
         member: Member[S] = Member(
             self._settings,
             self._machine,
@@ -155,6 +168,7 @@ class Replica(Generic[S]):
         try:
             member.consensus.addOnTickCallback(lambda: self._publish(member))
             while not self._stopping.is_set():
+                self._take_keys()
                 self._submit(member)
                 if self._wire is not None:
                     self._wire.cut = self._cut

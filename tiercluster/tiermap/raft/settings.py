@@ -17,7 +17,8 @@ MAX_MESSAGE_BYTES = 4 * 2**20  # a batch of entries, or one chunk of a snapshot,
 
 @dataclass(frozen=True, slots=True)
 class RaftKeys:
-    """CURVE keys in Z85. A sender is who its key says, never who it claims to be."""
+    """CURVE keys in Z85. A sender is who its key says, never who it claims to be. While keys are
+    rotated a peer has more than one, the present one first."""
 
     public: bytes
     secret: bytes

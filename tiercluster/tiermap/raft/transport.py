@@ -18,6 +18,8 @@ from zmq.utils import z85
 
 from .cut import NO_CUT
 from .files import JournalError
+from .inlet import Inlet, hang_up
+from .outlet import Open, Outlet
 from .settings import MAX_MESSAGE_BYTES, RaftKeys, ReplicaSettings
 
 log = logging.getLogger(__name__)
@@ -37,19 +39,22 @@ class ZmqWire:
         self.deliver: Callable[[str, bytes], None] = lambda sender, data: None
         self.cut = NO_CUT  # set by the owner; what it drops is lost as in a network
         self.denied = 0
-        self._peers = {node for node, _ in settings.peers}
+        self._node_id = settings.node_id
+        self._peers = dict(settings.peers)
         self._keys = settings.keys
-        self._by_key = {key: node for node, key in settings.keys.peers} if settings.keys else {}
+        self._by_key = _by_key(settings.keys)
         self._woken, self._waker = os.pipe()
         os.set_blocking(self._woken, False)
         os.set_blocking(self._waker, False)
         self._context = zmq.Context()
         try:
             self._zap = self._open_zap() if settings.keys else None
-            self._inlet = self._open_inlet(settings.raft_address)
+            self._inlet = self._open_inlet()
+            self._port = Inlet(self._inlet, settings.raft_address)
+            self._port.bind()
             self._outlets = {
-                node: self._open_outlet(settings.node_id, node, address)
-                for node, address in settings.peers
+                peer: Outlet(self._opener(address), self._keys_of(peer))
+                for peer, address in settings.peers
             }
         except zmq.ZMQError as error:
             self.close()
@@ -62,14 +67,20 @@ class ZmqWire:
     def send(self, peer: str, data: bytes) -> bool:
         if self.cut.drops(peer, time.monotonic()):
             return True
-        try:
-            self._outlets[peer].send(data, zmq.NOBLOCK)
-        except zmq.Again:
-            return False
-        return True
+        return self._outlets[peer].send([data])
+
+    def use_keys(self, keys: RaftKeys) -> None:
+        """Let in exactly these from now on, and show one's own."""
+        shown, self._keys = self._keys, keys
+        self._by_key = _by_key(keys)
+        if shown is not None and shown.public != keys.public:
+            self._port.show(keys.public, keys.secret)
+        for peer, address in self._peers.items():
+            self._outlets[peer].renew(self._opener(address), self._keys_of(peer))
 
     def poll(self, timeout_s: float) -> None:
         """Wait for something, at most so long, and hand on what has come."""
+        self._port.mend()
         for source, _ in self._poller.poll(max(0, round(timeout_s * 1000))):
             if source == self._woken:
                 self._unwake()
@@ -98,26 +109,36 @@ class ZmqWire:
         zap.bind("inproc://zeromq.zap.01")
         return zap
 
-    def _open_inlet(self, address: str) -> zmq.Socket[bytes]:
+    def _open_inlet(self) -> zmq.Socket[bytes]:
         inlet = self._socket(zmq.ROUTER, self._keys)
         inlet.router_handover = True  # a peer that reconnects takes the place of its old connection
         if self._keys:
             inlet.curve_server = True
             inlet.zap_domain = b"raft"
-        inlet.bind(f"tcp://{address}")
         return inlet
 
-    def _open_outlet(self, node_id: str, peer: str, address: str) -> zmq.Socket[bytes]:
-        outlet = self._socket(zmq.DEALER, self._keys)
-        outlet.immediate = True  # nothing waits for a peer that is away
-        outlet.reconnect_ivl, outlet.reconnect_ivl_max = RECONNECT_MS, RECONNECT_MAX_MS
-        outlet.heartbeat_ivl, outlet.heartbeat_timeout = HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS
-        if self._keys:
-            outlet.curve_serverkey = dict(self._keys.peers)[peer]
-        else:
-            outlet.routing_id = node_id.encode()
-        outlet.connect(f"tcp://{address}")
-        return outlet
+    def _keys_of(self, peer: str) -> tuple[bytes | None, ...]:
+        """What this peer may show."""
+        return (
+            tuple(key for node, key in self._keys.peers if node == peer) if self._keys else (None,)
+        )
+
+    def _opener(self, address: str) -> Open:
+        keys = self._keys
+
+        def open_outlet(server: bytes | None) -> zmq.Socket[bytes]:
+            outlet = self._socket(zmq.DEALER, keys)
+            outlet.immediate = True  # nothing waits for a peer that is away
+            outlet.reconnect_ivl, outlet.reconnect_ivl_max = RECONNECT_MS, RECONNECT_MAX_MS
+            outlet.heartbeat_ivl, outlet.heartbeat_timeout = HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS
+            if server is not None:
+                outlet.curve_serverkey = server
+            else:
+                outlet.routing_id = self._node_id.encode()
+            outlet.connect(f"tcp://{address}")
+            return outlet
+
+        return open_outlet
 
     def _socket(self, kind: int, keys: RaftKeys | None) -> zmq.Socket[bytes]:
         socket = self._context.socket(kind)
@@ -139,6 +160,8 @@ class ZmqWire:
             sender = self._sender(frames)
             if sender in self._peers and not self.cut.drops(sender, time.monotonic()):
                 self.deliver(sender, frames[1].bytes)
+            elif self._keys:  # its key was taken back, or it speaks another language
+                hang_up(frames[-1])
 
     def _sender(self, frames: list[zmq.Frame]) -> str:
         """Whom the connection has proven to be (or names, without keys); empty for nobody."""
@@ -168,3 +191,7 @@ class ZmqWire:
         with contextlib.suppress(BlockingIOError):
             while os.read(self._woken, 4096):
                 pass
+
+
+def _by_key(keys: RaftKeys | None) -> dict[bytes, str]:
+    return {key: node for node, key in keys.peers} if keys else {}
