@@ -39,6 +39,7 @@ _RCVMORE = int(zmq.RCVMORE)
 # What comes of a key that is not the member's; also of a member that dies at that moment.
 _OTHER_KEY = {zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL, zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL}
 _FAILED = {zmq.EVENT_CLOSED, *_OTHER_KEY}
+_DOUBTFUL = {zmq.EVENT_HANDSHAKE_FAILED_AUTH, *_OTHER_KEY}
 _WATCHED = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
     | zmq.EVENT_DISCONNECTED
@@ -69,14 +70,17 @@ class Link:
     version that is spoken, the oldest until it has answered the greeting."""
 
     __slots__ = (
-        "_keys", "_tried", "address", "cluster", "epoch", "failed_at", "greeted_at", "is_closed",
-        "is_up", "monitor", "node", "offset_ms", "protocol", "refusal", "silent_since", "socket",
+        "_is_doubted", "_keys", "_shown", "_tried", "address", "cluster", "epoch", "failed_at",
+        "greeted_at", "is_closed", "is_up", "monitor", "node", "offset_ms", "protocol", "refusal",
+        "silent_since", "socket",
     )  # fmt: skip
 
     def __init__(self, context: Context, address: str, keys: CurveKeys | None) -> None:
         self.address = address
         self._keys = keys
-        self._tried = 0  # keys of the member that were not its own, since the last success
+        self._shown = 0  # which of its keys we take the member to show
+        self._is_doubted = False
+        self._tried = 0  # keys that it did not show, since the last success
         self.node = ""
         self.cluster: tuple[str, str] | None = None
         self.epoch = 0
@@ -114,21 +118,28 @@ class Link:
     def is_ready(self) -> bool:
         return self.offset_ms is not None
 
+    @property
+    def is_key_refused(self) -> bool:
+        """Whether the member does not take our key, or shows another than we expect."""
+        return self._keys is not None and not self.is_up and self._is_doubted
+
     # --- keys -----------------------------------------------------------------------------------
 
     def use_keys(self, keys: CurveKeys) -> None:
         """Connect anew with these; what was asked before is lost with the connection."""
-        self._keys, self._tried = keys, 0
-        self.refusal = None
+        self._keys, self._shown, self._tried = keys, 0, 0
+        self.refusal, self.failed_at = None, 0.0
         self._reconnect()
 
     def _try_other_key(self) -> bool:
-        """During a rotation a member may show another key of the cluster; False: all were tried."""
+        """During a rotation a member may show another key of the cluster. False: all were tried,
+        twice, because a failure may be that of the connection just given up."""
         if self._keys is None or not self._keys.others:
             return False
+        self._shown += 1
         self._tried += 1
         self._reconnect()
-        return self._tried % (1 + len(self._keys.others)) != 0
+        return self._tried <= 2 * len(self._keys.others)
 
     def _reconnect(self) -> None:
         self._lost()
@@ -144,28 +155,35 @@ class Link:
         servers = (keys.server, *keys.others)
         self.socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
         self.socket.setsockopt(zmq.CURVE_SECRETKEY, keys.secret)
-        self.socket.setsockopt(zmq.CURVE_SERVERKEY, servers[self._tried % len(servers)])
+        self.socket.setsockopt(zmq.CURVE_SERVERKEY, servers[self._shown % len(servers)])
 
     # --- what happens to the connection ---------------------------------------------------------
 
     def read_monitor(self, now: float) -> bool:
         """Take what happened to the connection; whether anything did."""
-        happened = False
+        events = self._events()
+        self._is_doubted = not _DOUBTFUL.isdisjoint(events)
+        for event in events:
+            self._note(event, now)
+        # Once for all that has happened: older failures were those of the same key.
+        if not self.is_up and not _OTHER_KEY.isdisjoint(events) and self._try_other_key():
+            self.failed_at = 0.0
+        return bool(events)
+
+    def _events(self) -> list[int]:
+        events: list[int] = []
         while True:
             try:
                 frames = self.monitor.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
-                return happened
-            happened = True
-            self._note(int(parse_monitor_message(frames)["event"]), now)
+                return events
+            events.append(int(parse_monitor_message(frames)["event"]))
 
     def _note(self, event: int, now: float) -> None:
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self.is_up, self.failed_at, self.greeted_at = True, 0.0, 0.0
-            self.refusal = None
+            self.refusal, self._tried = None, 0
             self.epoch += 1
-        elif event in _OTHER_KEY and self._try_other_key():
-            pass
         elif event == zmq.EVENT_DISCONNECTED:
             self._lost()
         elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:

@@ -79,7 +79,7 @@ class Members:
         may turn out to be of another cluster."""
         if link.read_monitor(now):
             self.happened = True
-            if link.refusal is not None:
+            if link.is_key_refused:
                 self._look_at_keys(now, KEYS_HURRIED_S)
             if not link.is_ready:  # what was asked there for ourselves will not be answered
                 self._own = {rid: k for rid, k in self._own.items() if k is not link}
