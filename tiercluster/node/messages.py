@@ -397,4 +397,31 @@ class UseKeys:
     keys: NodeKeys
 
 
-ShardOrder = UseKeys | UseMap | Withhold | RunProbe | AdminAnswer | StandingKnown | StopServing
+@dataclass(frozen=True, slots=True)
+class WatchConnections:
+    """Whole messages by these connections (descriptors) are to be told to the watch, and when each
+    of ``connections`` has had its turn since this look. ``hung_up``: how many were ended so far."""
+
+    descriptors: frozenset[int]
+    hung_up: int
+    connections: int
+    look: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Shard to watch: every connection has had its turn since this look."""
+
+    look: int
+
+
+ShardOrder = (
+    UseKeys
+    | WatchConnections
+    | UseMap
+    | Withhold
+    | RunProbe
+    | AdminAnswer
+    | StandingKnown
+    | StopServing
+)

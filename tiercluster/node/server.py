@@ -17,13 +17,15 @@ from tiercluster.cluster.codec import decode_request, encode_reply
 from tiercluster.cluster.link import NOBLOCK, receive_frames, send_frames
 from tiercluster.cluster.wire import Fields, Kind, NodeFault, Reply, UnknownKind, WireError
 from tiercluster.tiermap import TierMap
-from tiercluster.tiermap.raft import Inlet, hang_up
+from tiercluster.tiermap.raft import Inlet, hang_up, source_of
 
 from .access import Access, Role, is_allowed
+from .flood_watch import FloodWatch
 from .front import Front
 from .inbox import Inbox
 from .keyring import NodeKeys
 from .messages import (
+    Checked,
     ColdAnswer,
     ColdCommand,
     CutOff,
@@ -31,6 +33,7 @@ from .messages import (
     ShardReport,
     ShardStopped,
     UseKeys,
+    WatchConnections,
 )
 from .node_faults import NodeFaults
 from .peers import Peers
@@ -65,6 +68,9 @@ class ShardWorker:
         self._router = self._context.socket(zmq.ROUTER)
         self._port = Inlet(self._router, settings.listen)
         tune(self._router, server_curve(keys))
+        self._watch = FloodWatch(self._router, self.orders.tell)
+        self._watched: frozenset[int] = frozenset()
+        self._look = self._unchecked = 0  # of the watch; connections to be read from since
         self._shown = keys.server if keys else None
         self._access = Access(keys) if keys else None
         self._authenticator = self._access.guard(self._context) if self._access else None
@@ -81,6 +87,7 @@ class ShardWorker:
         self._port.bind()
 
     def start(self) -> None:
+        self._watch.start()
         self._thread.start()
 
     def join(self, timeout_s: float) -> None:
@@ -96,6 +103,7 @@ class ShardWorker:
             reason = f"{type(error).__name__}: {error}"
             log.critical("shard worker ended", error=reason, exc_info=error)
         finally:
+            self._watch.stop()
             self._peers.close()
             self._router.close(0)
             if self._authenticator is not None:
@@ -123,7 +131,7 @@ class ShardWorker:
             for socket in ready:
                 if self._peers.owns(socket):
                     self._read_peer(socket)
-            if self._router in ready:
+            if self._router in ready or self._look:
                 self._serve_requests()
             # A turn of requests alone leaves little to do; answers may let background work go on.
             if now >= tick_at or self._router not in ready or len(ready) > 1:
@@ -135,10 +143,15 @@ class ShardWorker:
                 front.flush(time.monotonic())
 
     def _obey(self, order: ShardOrder) -> None:
-        if isinstance(order, UseKeys):
-            self._use_keys(order.keys)
-        else:
-            self._front.obey(order, time.monotonic(), time.time())
+        match order:
+            case UseKeys(keys):
+                self._use_keys(keys)
+            case WatchConnections(descriptors, hung_up, connections, look):
+                self._watched, self._look = descriptors, look
+                self._unchecked = connections
+                self._front.desk.counters["hung_up"] = hung_up
+            case _:
+                self._front.obey(order, time.monotonic(), time.time())
 
     def _use_keys(self, keys: NodeKeys) -> None:
         assert self._access is not None
@@ -151,19 +164,29 @@ class ShardWorker:
     def _serve_requests(self) -> None:
         for _ in range(REQUEST_TURN):
             try:
-                if self._access is None:
+                if self._access is None and not self._watched:
                     identity, *frames = receive_frames(self._router, NOBLOCK)
                     self._serve(identity, frames, Role.NODE)
                 else:
-                    parts = self._router.recv_multipart(zmq.DONTWAIT, copy=False)
-                    role = self._access.role(_user(parts[-1]))
-                    if role is None:
-                        self._turn_away(parts)
-                        continue
-                    identity, *frames = (part.bytes for part in parts)
-                    self._serve(identity, frames, role)
+                    self._serve_known(self._router.recv_multipart(zmq.DONTWAIT, copy=False))
             except zmq.Again:
-                return
+                self._unchecked = 0
+                break
+        if self._look and self._unchecked <= 0:
+            self._watch.heard.tell(Checked(self._look))
+            self._look = 0
+
+    def _serve_known(self, parts: list[zmq.Frame]) -> None:
+        """With what ZeroMQ knows of the connection: whose key it has proven, and which it is."""
+        self._unchecked -= 1  # ZeroMQ takes one message from each connection in turn
+        if self._watched and (source := source_of(parts[-1])) in self._watched:
+            self._watch.heard.tell(source)
+        role = self._access.role(_user(parts[-1])) if self._access else Role.NODE
+        if role is None:
+            self._turn_away(parts)
+        else:
+            identity, *frames = (part.bytes for part in parts)
+            self._serve(identity, frames, role)
 
     def _turn_away(self, parts: list[zmq.Frame]) -> None:
         """The key of this connection was taken back. No answer: who has a new one by now connects

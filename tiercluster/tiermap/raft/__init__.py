@@ -7,12 +7,14 @@ library are closed and how in docs/decisions/0003-raft-hardening.md.
 from .cut import NO_CUT, Cut
 from .events import Applied, BarrierDone, Counted, Healed, ReplicaEvent, Sick, Standing
 from .files import DamagedError, JournalError
-from .inlet import Inlet, hang_up
+from .floods import Limits
+from .inlet import Inlet
 from .lock import lock_directory
 from .machine import Machine
 from .outlet import Open, Outlet
 from .replica import Replica
 from .settings import MAX_FRAME_BYTES, RaftKeys, ReplicaSettings
+from .watch import LOOK_S, Watch, hang_up, source_of
 
 __all__ = [
     "Applied",
@@ -23,6 +25,8 @@ __all__ = [
     "Healed",
     "Inlet",
     "JournalError",
+    "LOOK_S",
+    "Limits",
     "MAX_FRAME_BYTES",
     "Machine",
     "NO_CUT",
@@ -34,6 +38,8 @@ __all__ = [
     "ReplicaSettings",
     "Sick",
     "Standing",
+    "Watch",
     "hang_up",
     "lock_directory",
+    "source_of",
 ]

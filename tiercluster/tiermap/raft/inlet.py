@@ -1,4 +1,4 @@
-"""What a listening socket can do beyond ZeroMQ's own calls: show another key, hang up on one peer.
+"""A listening socket that can show another key.
 
 A key that is set on a bound socket is used by later binds only, so the port is given up and taken
 again: connections are lost and made anew within milliseconds.
@@ -7,8 +7,6 @@ again: connections are lost and made anew within milliseconds.
 from __future__ import annotations
 
 import contextlib
-import os
-import socket as os_socket
 import time
 
 import zmq
@@ -48,14 +46,3 @@ class Inlet:
         if self._is_missed:
             with contextlib.suppress(zmq.ZMQError):
                 self.bind()
-
-
-def hang_up(frame: zmq.Frame) -> None:
-    """End the connection by which this frame came. What ZeroMQ does not offer, the system does: its
-    thread sees the end of the stream."""
-    number = frame.get(zmq.SRCFD)
-    with (
-        contextlib.suppress(OSError),  # it has gone already
-        os_socket.socket(fileno=os.dup(int(number))) as connection,
-    ):
-        connection.shutdown(os_socket.SHUT_RDWR)

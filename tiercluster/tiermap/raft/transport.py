@@ -18,9 +18,11 @@ from zmq.utils import z85
 
 from .cut import NO_CUT
 from .files import JournalError
-from .inlet import Inlet, hang_up
+from .floods import Limits
+from .inlet import Inlet
 from .outlet import Open, Outlet
 from .settings import MAX_MESSAGE_BYTES, RaftKeys, ReplicaSettings
+from .watch import LOOK_S, Watch, hang_up, source_of
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +31,9 @@ MAX_DRAINED = 2000  # messages in one go, so that a flood does not stop the tick
 RECONNECT_MS, RECONNECT_MAX_MS = 50, 500
 # A partition leaves connections that TCP takes long to give up; this finds them dead.
 HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 500, 2000
+HANDSHAKE_MS = 1000
+# Of five voters, while they connect anew, and of strangers for the time of a handshake.
+LIMITS = Limits(connections=256, watch_bytes=2**20, message_bytes=2 * MAX_MESSAGE_BYTES)
 ZAP_VERSION, ZAP_OK, ZAP_DENIED = b"1.0", b"200", b"400"
 
 
@@ -39,6 +44,7 @@ class ZmqWire:
         self.deliver: Callable[[str, bytes], None] = lambda sender, data: None
         self.cut = NO_CUT  # set by the owner; what it drops is lost as in a network
         self.denied = 0
+        self._look_at = 0.0
         self._node_id = settings.node_id
         self._peers = dict(settings.peers)
         self._keys = settings.keys
@@ -50,6 +56,7 @@ class ZmqWire:
         try:
             self._zap = self._open_zap() if settings.keys else None
             self._inlet = self._open_inlet()
+            self._watch = Watch(self._inlet, LIMITS)
             self._port = Inlet(self._inlet, settings.raft_address)
             self._port.bind()
             self._outlets = {
@@ -60,7 +67,7 @@ class ZmqWire:
             self.close()
             raise JournalError(f"cannot listen on {settings.raft_address}: {error}") from error
         self._poller = zmq.Poller()
-        for source in (self._inlet, self._zap, self._woken):
+        for source in (self._inlet, self._zap, self._woken, self._watch.monitor):
             if source is not None:
                 self._poller.register(source, zmq.POLLIN)
 
@@ -81,11 +88,18 @@ class ZmqWire:
     def poll(self, timeout_s: float) -> None:
         """Wait for something, at most so long, and hand on what has come."""
         self._port.mend()
+        if (now := time.monotonic()) >= self._look_at:
+            self._look_at = now + LOOK_S
+            self._drain()
+            self._watch.checked()
+            self._watch.look()
         for source, _ in self._poller.poll(max(0, round(timeout_s * 1000))):
             if source == self._woken:
                 self._unwake()
             elif self._zap is not None and source is self._zap:
                 self._authenticate(self._zap)
+            elif source is self._watch.monitor:
+                self._watch.read_monitor()
             else:
                 self._drain()
 
@@ -111,6 +125,7 @@ class ZmqWire:
 
     def _open_inlet(self) -> zmq.Socket[bytes]:
         inlet = self._socket(zmq.ROUTER, self._keys)
+        inlet.handshake_ivl = HANDSHAKE_MS
         inlet.router_handover = True  # a peer that reconnects takes the place of its old connection
         if self._keys:
             inlet.curve_server = True
@@ -157,6 +172,7 @@ class ZmqWire:
                 frames = self._inlet.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
+            self._watch.heard(source_of(frames[-1]))
             sender = self._sender(frames)
             if sender in self._peers and not self.cut.drops(sender, time.monotonic()):
                 self.deliver(sender, frames[1].bytes)
