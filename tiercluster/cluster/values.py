@@ -83,12 +83,47 @@ class _Json:
         return json.loads(data)
 
 
+# Whoever may write a key chooses the bytes that others read. What we never write is not read:
+# values that refer to each other double with each reference. What grows faster than its bytes is
+# limited.
+MAX_BIG_INT_BYTES: Final = 1024
+MAX_PATTERN: Final = 64 * 1024
+
+
+def _no_references(item: Any, immutable: bool) -> Any:
+    raise ValueError("references have no place in a value")
+
+
+def _big_int(item: Any, immutable: bool) -> int:
+    if type(item) is not bytes or len(item) > MAX_BIG_INT_BYTES:
+        raise ValueError(f"an integer of more than {MAX_BIG_INT_BYTES} bytes")
+    return int.from_bytes(item, "big")
+
+
+def _negative_big_int(item: Any, immutable: bool) -> int:
+    return -1 - _big_int(item, immutable)
+
+
+def _pattern(item: Any, immutable: bool) -> re.Pattern[str]:
+    if type(item) is not str or len(item) > MAX_PATTERN:
+        raise ValueError(f"a regular expression of more than {MAX_PATTERN} characters")
+    return re.compile(item)
+
+
+_DECODERS: dict[int, Callable[[Any, bool], Any]] = {
+    2: _big_int, 3: _negative_big_int, 25: _no_references, 28: _no_references,
+    29: _no_references, 35: _pattern, 256: _no_references,
+}  # fmt: skip
+
+
 class _Cbor:
     def dumps(self, value: Any) -> bytes:
+        if type(value) is int and value.bit_length() > 8 * MAX_BIG_INT_BYTES:
+            raise ValueError(f"an integer of more than {MAX_BIG_INT_BYTES} bytes")
         return cbor2.dumps(value)
 
     def loads(self, data: bytes) -> Any:
-        return cbor2.loads(data)
+        return cbor2.loads(data, semantic_decoders=_DECODERS)
 
 
 class _Pickle:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from contextlib import suppress
 from datetime import timedelta
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
+import cbor2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -150,3 +154,46 @@ def test_a_ttl_is_seconds_or_none_for_never(ttl: Any, expected: float | None) ->
 def test_a_ttl_that_is_none_is_an_error(ttl: Any) -> None:
     with pytest.raises((TypeError, ValueError)):
         seconds(ttl)
+
+
+def _references(depth: int) -> bytes:
+    """A list of lists, each of which holds the one before twice, as the member of a set: hashing it
+    would take 2 ** depth steps."""
+    item = b"\xd8\x1c\x82\x01\x02"
+    pairs = (b"\xd8\x1c\x82" + 2 * (b"\xd8\x1d" + cbor2.dumps(at)) for at in range(depth))
+    return b"\xd9\x01\x02" + b"\x98" + bytes((depth + 1,)) + item + b"".join(pairs)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        _references(100),
+        b"\xd9\x01\x00\x82" + cbor2.dumps("x" * 100) + b"\xd8\x19\x00",  # a text again, by number
+        b"\xc2\x59\x04\x01" + b"\xff" * 1025,  # an integer of 1025 bytes
+        b"\xc3\x59\x04\x01" + b"\xff" * 1025,
+        b"\xd8\x1e\x82\xc2\x59\x04\x01" + b"\xff" * 1025 + b"\x03",  # in a fraction
+        b"\xc2\x9b" + b"\xff" * 8,  # a byte string that is none
+        b"\xd8\x23" + cbor2.dumps("a{1,60000}" * 10_000),  # a regular expression
+        b"\x81" * 1_000_000,
+        b"\x9b" + b"\xff" * 8,
+        b"\x5b\x7f" + b"\xff" * 7,
+        b"\xbf" * 500,
+    ],
+)
+def test_a_value_that_would_blow_up_in_its_reader_is_refused(data: bytes) -> None:
+    with pytest.raises(SerializationError):
+        Values("cbor").decode(data, int(Encoding.CBOR))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [2**8191, -(2**8191), 2**64, re.compile("a+b"), Fraction(3, 4), Decimal("1.5"), {1, 2}],
+)
+def test_values_that_python_has_come_back_as_they_were(value: Any) -> None:
+    data, flags = Values("cbor").encode(value)
+    assert Values("cbor").decode(data, flags) == value
+
+
+def test_an_integer_that_could_not_be_read_is_not_written() -> None:
+    with pytest.raises(SerializationError, match="1024 bytes"):
+        Values("cbor").encode(2**8192)

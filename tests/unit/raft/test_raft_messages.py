@@ -138,6 +138,25 @@ def test_a_pickle_that_names_anything_is_not_loaded(protocol: int) -> None:
             unpickle.loads(pickle.dumps(bomb, protocol))
 
 
+@pytest.mark.parametrize(
+    "steps",
+    [
+        b"K\x00r\xff\xff\xff\xff",  # remember it at place 2 ** 32 - 1
+        b"}K\x00K\x00s",  # a dictionary: its keys are hashed
+        b"\x8e" + (2**62).to_bytes(8, "little"),  # a byte string of 2 ** 62 bytes
+        b"B\xff\xff\xff\xffshort",
+        b"\x8b\xff\xff\xff\x7f",  # an integer of two billion bytes
+        b"(" * 64,
+        b"K\x002" * 40,  # the same again and again
+        b"K",
+        b"",
+    ],
+)
+def test_pickles_that_ask_for_much_are_refused_before_anything_is_made(steps: bytes) -> None:
+    with pytest.raises(pickle.UnpicklingError):
+        unpickle.loads(b"\x80\x04" + steps + b".")
+
+
 def test_the_library_itself_unpickles_through_the_tamed_one() -> None:
     import pysyncobj.pickle
     import pysyncobj.syncobj

@@ -10,6 +10,9 @@ import os
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
+
+from . import cbor
 
 _SEAL = struct.Struct("<4sI")
 
@@ -75,9 +78,20 @@ def unseal(path: Path, magic: bytes, data: bytes) -> bytes:
     return body
 
 
-def read_file(path: Path) -> bytes | None:
-    """Its bytes, None if there is no such file."""
+def unseal_plain(path: Path, magic: bytes, data: bytes, most: int) -> Any:
+    """The plain values that were sealed; DamagedError when it is not what was sealed."""
     try:
+        return cbor.loads(unseal(path, magic, data), most)
+    except ValueError as error:
+        raise DamagedError(f"{path}: {error}; {REJOIN}") from error
+
+
+def read_file(path: Path, most: int) -> bytes | None:
+    """Its bytes, None if there is no such file; JournalError if it has more than ``most``."""
+    try:
+        size = path.stat().st_size
+        if size > most:
+            raise JournalError(f"{path} has {size} bytes; the limit is {most}; {REJOIN}")
         return path.read_bytes()
     except FileNotFoundError:
         return None

@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import cbor
-from .files import REJOIN, DamagedError, JournalError, read_file, replace_durably, seal, unseal
+from .files import (
+    REJOIN,
+    DamagedError,
+    JournalError,
+    read_file,
+    replace_durably,
+    seal,
+    unseal_plain,
+)
 from .lock import lock_directory
 
 MAGIC = b"tcM1"
@@ -76,10 +84,10 @@ class Directory:
 
 
 def _decode(path: Path) -> Marker | None:
-    data = read_file(path)
+    data = read_file(path, MAX_BYTES)
     if data is None:
         return None
-    match cbor.loads(unseal(path, MAGIC, data), MAX_BYTES):
+    match unseal_plain(path, MAGIC, data, MAX_BYTES):
         case [str(cluster), str(node), bool(admitted)]:
             return Marker(cluster, node, admitted)
         case _:

@@ -45,6 +45,9 @@ Entry = tuple[bytes, int, int]  # command, index, term
 
 MAGIC = b"tcE1"
 MAX_RECORD_BYTES = 2**20
+MAX_BYTES = (
+    2**32
+)  # it is trimmed at 20,000 entries, of at most 256 KiB, mostly of some hundred bytes
 _HEAD = struct.Struct("<4sII")  # magic, length of what follows, crc32 of it
 _KEY = struct.Struct("<QQQ")  # durable, index, term
 
@@ -74,7 +77,7 @@ class Journal(JournalInterface):  # type: ignore[misc]
             raise
 
     def _read_files(self) -> tuple[Vote, bytes]:
-        vote, data = read_vote(self._vote_path), read_file(self._path)
+        vote, data = read_vote(self._vote_path), read_file(self._path, MAX_BYTES)
         if vote is None and data is not None:
             raise DamagedError(
                 f"{self._path} has no vote file beside it: it may have voted already; {REJOIN}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import cbor
-from .files import DamagedError, read_file, replace_durably, seal, unseal
+from .files import DamagedError, read_file, replace_durably, seal, unseal_plain
 from .journal import Entry
 from .settings import MAX_SNAPSHOT_BYTES, SNAPSHOT_CHUNK_BYTES
 
@@ -40,12 +40,7 @@ def encode(snapshot: Snapshot) -> bytes:
 
 def decode(path: Path, data: bytes) -> Snapshot:
     """DamagedError for anything else than what ``encode`` made."""
-    body = unseal(path, MAGIC, data)
-    try:
-        plain = cbor.loads(body, MAX_SNAPSHOT_BYTES)
-    except ValueError as error:
-        raise DamagedError(f"{path}: {error}") from error
-    match plain:
+    match unseal_plain(path, MAGIC, data, MAX_SNAPSHOT_BYTES):
         case [
             bytes(state),
             [bytes(last), int(index), int(term)],
@@ -68,7 +63,7 @@ class SnapshotStore:
 
     def read(self) -> Snapshot | None:
         """None when there is none yet; DamagedError for a bad one."""
-        data = read_file(self.path)
+        data = read_file(self.path, MAX_SNAPSHOT_BYTES)
         return None if data is None else decode(self.path, data)
 
     def write(self, snapshot: Snapshot) -> None:
@@ -102,7 +97,10 @@ class SnapshotStore:
     # --- the part of pysyncobj's Serializer that is still called --------------------------------
 
     def getTransmissionData(self, transmissionID: object) -> Chunk | None:
-        data, at = self._sending.get(transmissionID) or (read_file(self.path), 0)
+        data, at = self._sending.get(transmissionID) or (
+            read_file(self.path, MAX_SNAPSHOT_BYTES),
+            0,
+        )
         if data is None:
             return None
         chunk = data[at : at + SNAPSHOT_CHUNK_BYTES]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import cbor
-from .files import REJOIN, DamagedError, read_file, replace_durably, seal, unseal
+from .files import REJOIN, DamagedError, read_file, replace_durably, seal, unseal_plain
 
 MAGIC = b"tcV1"
 MAX_BYTES = 4096
@@ -26,11 +26,10 @@ class Vote:
 
 def read_vote(path: Path) -> Vote | None:
     """None when there is no such file; DamagedError when it cannot be trusted."""
-    data = read_file(path)
+    data = read_file(path, MAX_BYTES)
     if data is None:
         return None
-    body = unseal(path, MAGIC, data)
-    match cbor.loads(body, MAX_BYTES):
+    match unseal_plain(path, MAGIC, data, MAX_BYTES):
         case [int(term), (str() | None) as voted_for, int(commit)]:
             return Vote(term, voted_for, commit)
         case _:
