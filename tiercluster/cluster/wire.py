@@ -53,6 +53,7 @@ class Kind(IntEnum):
     PEEK = 6
     SCAN = 7
     DELETE_PREFIX = 8
+    WATCH_GET = 9  # a GET whose sender keeps what it reads, until it is told (`nearcache`)
     HELLO = 20
     SUBSCRIBE = 21
     MAP_PUSH = 22  # a reply that nobody asked for: rid 0
@@ -62,6 +63,8 @@ class Kind(IntEnum):
     FAULT = 26
     PROBE = 27
     NODE_FAULT = 28
+    NEAR_LEASE = 29
+    INVALIDATE = 30  # a reply that nobody asked for: rid 0
     PEER_PING = 40
     COLD_PUT = 41
     COLD_GET = 42
@@ -81,7 +84,8 @@ class OpKind(IntEnum):
 
 # The version in which a kind came, where that is not the oldest.
 SINCE: dict[Kind, int] = {
-    Kind.REPLICATE: 2, Kind.FILL: 2, Kind.PEER_PACE: 2, Kind.NODE_FAULT: 2,
+    Kind.REPLICATE: 2, Kind.FILL: 2, Kind.PEER_PACE: 2, Kind.NODE_FAULT: 2, Kind.WATCH_GET: 2,
+    Kind.NEAR_LEASE: 2, Kind.INVALIDATE: 2,
 }  # fmt: skip
 PRIOR_SINCE = MOVED_SINCE = 2  # an earlier request named in a request; the status MOVED
 
@@ -198,6 +202,25 @@ class DeletePrefix:
     prefix: bytes
     cursor: int
     shape: ClassVar[str] = "y i"
+
+
+@dataclass(frozen=True, slots=True)
+class WatchGet:
+    """``watcher``: the client id of the connection that is to be told when one of the keys
+    changes; it has asked for a NearLease."""
+
+    keys: tuple[bytes, ...]
+    watcher: bytes
+    shape: ClassVar[str] = "K y"
+
+
+@dataclass(frozen=True, slots=True)
+class NearLease:
+    """Let this connection be told of changes for a while longer. ``stint``: under which number it
+    was told so far, 0: begin anew."""
+
+    stint: int
+    shape: ClassVar[str] = "u"
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,6 +405,43 @@ class Values:
 
 
 @dataclass(frozen=True, slots=True)
+class Watched:
+    """As Values, with what a near copy needs: changes of the keys from now on are told under
+    ``stint`` (0: they are not, keep nothing), after the message numbered ``seq``."""
+
+    sizes: tuple[int, ...]
+    flags: bytes
+    versions: tuple[int, ...]
+    ttls: tuple[float | None, ...]
+    stint: int
+    seq: int
+    shape: ClassVar[str] = "N y V f?* u u"
+
+
+@dataclass(frozen=True, slots=True)
+class NearGrant:
+    """``seq``: the number of the newest INVALIDATE of this stint, all of which were sent before.
+    Copies may be served for ``valid_ms`` from the sending of the question; 0: not now. ``stint`` 0:
+    this node has too many watchers."""
+
+    stint: int
+    seq: int
+    valid_ms: int
+    shape: ClassVar[str] = "u u u"
+
+
+@dataclass(frozen=True, slots=True)
+class Invalidated:
+    """The keys have changed, or may have; ``everything``: all that was read under the stint."""
+
+    stint: int
+    seq: int
+    keys: tuple[bytes, ...]
+    everything: bool
+    shape: ClassVar[str] = "u u K b"
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
     """Per key the version now stored, or 0 where it was not."""
 
@@ -523,11 +583,12 @@ class Ack:
 Fields = (
     Get | Store | Delete | Incr | Touch | Peek | Scan | DeletePrefix | Hello | Subscribe | Propose
     | StatusQuery | EventsQuery | Fault | NodeFault | Probe | Ping | ColdPut | ColdGet | ColdDrop
-    | Replicate | Fill | Paced
+    | Replicate | Fill | Paced | WatchGet | NearLease
 )  # fmt: skip
 Result = (
     Values | Stored | Flags | Counter | Peeked | Page | Count | Welcome | MapUpdate | Decided
-    | Report | EventList | Pong | ColdValue | Confirmed | Refusal | Ack
+    | Report | EventList | Pong | ColdValue | Confirmed | Refusal | Ack | Watched | NearGrant
+    | Invalidated
 )  # fmt: skip
 
 ASKED: dict[Kind, type[Fields]] = {
@@ -537,6 +598,7 @@ ASKED: dict[Kind, type[Fields]] = {
     Kind.EVENTS: EventsQuery, Kind.FAULT: Fault, Kind.PROBE: Probe, Kind.PEER_PING: Ping,
     Kind.COLD_PUT: ColdPut, Kind.COLD_GET: ColdGet, Kind.COLD_DROP: ColdDrop,
     Kind.REPLICATE: Replicate, Kind.FILL: Fill, Kind.PEER_PACE: Paced, Kind.NODE_FAULT: NodeFault,
+    Kind.WATCH_GET: WatchGet, Kind.NEAR_LEASE: NearLease,
 }  # fmt: skip
 ANSWERED: dict[Kind, type[Result]] = {
     Kind.GET: Values, Kind.STORE: Stored, Kind.DELETE: Flags, Kind.INCR: Counter,
@@ -545,7 +607,8 @@ ANSWERED: dict[Kind, type[Result]] = {
     Kind.PROPOSE: Decided, Kind.STATUS: Report, Kind.EVENTS: EventList, Kind.FAULT: Ack,
     Kind.PROBE: Report, Kind.PEER_PING: Pong, Kind.COLD_PUT: Ack, Kind.COLD_GET: ColdValue,
     Kind.COLD_DROP: Ack, Kind.REPLICATE: Confirmed, Kind.FILL: Ack, Kind.PEER_PACE: Ack,
-    Kind.NODE_FAULT: Ack,
+    Kind.NODE_FAULT: Ack, Kind.WATCH_GET: Watched, Kind.NEAR_LEASE: NearGrant,
+    Kind.INVALIDATE: Invalidated,
 }  # fmt: skip
 
 
