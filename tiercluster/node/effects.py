@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from tiercluster.cluster.wire import OLDEST_VERSION, Fields, Kind, Result, Status
 
 from .messages import ColdCommand, ShardReport
+from .watches import Watching
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Who asked, opaque to the core. ``deadline`` in monotonic seconds, 0: none; ``client`` only
-    for writes, whose answers are remembered by it; ``keys`` are those that it is about."""
+    for writes, whose answers are remembered by it; ``keys`` are those that it is about;
+    ``watching`` only for reads whose values are kept by the sender."""
 
     identity: bytes
     rid: int
@@ -22,6 +24,7 @@ class Origin:
     client: bytes | None = None
     keys: Sequence[bytes] = ()
     protocol: int = OLDEST_VERSION  # in which the answer is written
+    watching: Watching | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ the simulation runs it as it is.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from tiercluster.cluster.ring import slot_of, slots_of
@@ -17,6 +18,7 @@ from tiercluster.cluster.wire import (
     Ack,
     Confirmed,
     Fields,
+    Get,
     Hello,
     Incr,
     Kind,
@@ -30,6 +32,7 @@ from tiercluster.cluster.wire import (
     Result,
     Status,
     UnknownKind,
+    WatchGet,
     Welcome,
 )
 from tiercluster.tiermap import (
@@ -42,6 +45,7 @@ from tiercluster.tiermap import (
     encode_map,
 )
 
+from .announcer import Announcer, first_stint, watched
 from .desk import LONGEST_ADMIN_S, LONGEST_CALL_S, MOST_ADMIN_REQUESTS, Desk
 from .effects import Answer, Effect, Origin, ToCold, ToControl, ToPeer
 from .gate import DATA, WHOLE_NODE, WRITES, Gate, is_repeatable
@@ -73,6 +77,7 @@ from .pace_talk import heard, told
 from .settings import NodeSettings
 from .shard import Shard
 from .subscribers import Subscribers
+from .watches import Watches
 from .writelog import Answered, WriteLog
 
 STATS_PERIOD_S = 1.0
@@ -103,11 +108,13 @@ class Front:
         self._settings = settings
         self._doors = doors
         detector = settings.detector
-        self._shard = Shard(settings, token)
+        watches = Watches(first_stint(token))
+        self._shard = Shard(settings, token, watches)
         self._lease = Lease(detector, is_voter=not settings.join)
         self._ownership = Ownership(settings.id, token, detector.down_after_s)
         self._streams = self._shard.streams
         self._gate = Gate(self._ownership, self._lease, settings.on_quorum_loss)
+        self._near = Announcer(watches, self._gate, self._lease)
         self._writes = WriteLog()
         self._subscribers = Subscribers()
         self._levels = PeerLevels(settings.id)
@@ -151,6 +158,7 @@ class Front:
             self._ownership.tick(now)
             self._writes.expire(now)
             self._subscribers.expire(now)
+            self._near.expire(now)
             self._forget_asked(now)
             self._tell_serving(now)
         if now >= self._next_stats:
@@ -184,13 +192,14 @@ class Front:
 
     def request(self, identity: bytes, request: Request, now: float) -> None:
         """One decoded request of a client or a peer."""
-        if request.kind in DATA:
-            origin = Origin(identity, request.rid, request.kind, request.deadline_ms / 1000, None,
-                            _keys_of(request), request.protocol)  # fmt: skip
+        is_data = request.kind in DATA
+        origin = Origin(identity, request.rid, request.kind, request.deadline_ms / 1000, None,
+                        _keys_of(request) if is_data else (), request.protocol)  # fmt: skip
+        if is_data:
             self._serve_data(origin, request, now)
+        elif request.kind is Kind.WATCH_GET:
+            self._serve_watched(origin, request, now)
         else:
-            origin = Origin(identity, request.rid, request.kind, request.deadline_ms / 1000,
-                            protocol=request.protocol)  # fmt: skip
             self._serve_other(origin, request, now)
 
     def refuse_bytes(self, identity: bytes, text: str, now: float) -> None:
@@ -252,6 +261,8 @@ class Front:
             origin = Origin(origin.identity, origin.rid, origin.kind, deadline, request.client,
                             origin.keys, origin.protocol)  # fmt: skip
         answer = self._shard.handle(request, origin, now, slots)
+        if self._near.has_news:
+            self._tell_near(now)
         if answer is not None:
             self._answer(origin, *answer, now)
         self._carry_out(now)
@@ -271,6 +282,31 @@ class Front:
         text = "this node keeps the key since too short a time to know"
         self._turn_down(origin, request, Status.UNKNOWN_OUTCOME, text, now)
         return True
+
+    def _serve_watched(self, origin: Origin, request: Request, now: float) -> None:
+        """A GET of a client that keeps what it reads and is told when it changes."""
+        asked = request.fields
+        assert isinstance(asked, WatchGet)
+        slots = slots_of(asked.keys)
+        verdict = self._gate.check(request, slots, now)
+        if verdict.status is not Status.OK:
+            self.desk.count_refused(verdict.status)
+            self._refuse(origin, verdict.status, verdict.text, now)
+            return
+        watching = self._near.watch(asked, slots)
+        origin = replace(origin, keys=asked.keys, watching=watching)
+        read = request._replace(kind=Kind.GET, fields=Get(asked.keys, True))
+        answer = self._shard.handle(read, origin, now, slots)
+        if answer is not None:
+            self._near.found(asked, watching, answer[1])
+            self._answer(origin, *answer, now)
+        self._carry_out(now)
+
+    def _tell_near(self, now: float) -> None:
+        """Before a write is answered, the copies of its key have been recalled."""
+        for identity, news in self._near.news():
+            reply = Reply(Kind.INVALIDATE, 0, self._map.version, int(now * 1000), Status.OK, news)
+            self._doors.reply(identity, reply)
 
     def _turn_down(self, origin: Origin, request: Request, status: Status, text: str,
                    now: float) -> None:  # fmt: skip
@@ -295,6 +331,10 @@ class Front:
             case Kind.SUBSCRIBE:
                 self._subscribers.add(origin.identity, now, origin.protocol)
                 self._reply(origin, Status.OK, self._snapshot(origin.protocol), b"", now)
+            case Kind.NEAR_LEASE:
+                grant = self._near.renew(request, origin.identity, now)
+                self._tell_near(now)  # all that its number counts
+                self._reply(origin, Status.OK, grant, b"", now)
             case Kind.STATUS:
                 report = self.desk.report(self._shard.stats(), *self._serving(now), now)
                 self._reply(origin, Status.OK, report, b"", now)
@@ -364,6 +404,8 @@ class Front:
                 now: float) -> None:  # fmt: skip
         if origin.client:
             self._writes.finish(origin.client, origin.rid, Answered(status, fields, body))
+        if origin.kind is Kind.WATCH_GET:
+            fields = watched(fields, origin.watching)
         self._reply(origin, status, fields, body, now)
 
     def _refuse(self, origin: Origin, status: Status, text: str, now: float) -> None:
@@ -380,7 +422,9 @@ class Front:
     def _carry_out(self, now: float) -> None:
         self._release(now)
         effects = self._shard.take_effects()
-        while effects:
+        while effects or self._near.has_news:
+            if self._near.has_news:
+                self._tell_near(now)
             for effect in effects:
                 self._carry_out_one(effect, now)
             effects = self._shard.take_effects()
@@ -524,6 +568,8 @@ class Front:
         changed = self._ownership.use_map(new, now)
         self._shard.use_map(state, now)
         self._shard.use_stint(new, self._ownership.incarnation, changed, now)
+        if changed:
+            self._near.ring_changed()
         self._open_gate()
         self._decide_on_cold_rows(now, wall)
         self._carry_out(now)

@@ -16,6 +16,7 @@ from .standing import UNCONFIRMED, Standing
 from .tiers.hot import HotTier
 from .tiers.resident import LARGEST_SHARE
 from .tiers.warm import Packer, WarmTier
+from .watches import Watches
 
 FOREIGN_SHARE = 0.25  # of cold, at most, for other nodes whose cold tier is out
 MAX_RETIMED = 10_000  # cold entries that were touched since they were written
@@ -55,10 +56,13 @@ class Holdings:
     """Keeps one truth: an entry in the directory stands in exactly the tier that its place names,
     and a value without an entry is nowhere, or a row that is doomed."""
 
-    def __init__(self, settings: NodeSettings, standing: Standing, queue: ColdQueue) -> None:
+    def __init__(
+        self, settings: NodeSettings, standing: Standing, queue: ColdQueue, watches: Watches
+    ) -> None:
         self.standing = standing
         self.queue = queue
         self.directory = Directory()
+        self.watches = watches  # told of every write, before its new value can be read
         self.packer = Packer()
         self.hot = HotTier(settings.hot)
         self.warm = WarmTier(settings.warm, self.packer)

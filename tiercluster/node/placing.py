@@ -52,6 +52,8 @@ class Placing:
             return straight
         holdings = self._holdings
         directory, standing = holdings.directory, holdings.standing
+        if holdings.watches.count:
+            holdings.watches.fire(key, slot_of(key))
         version = directory.next_version()
         old = directory.get(key)
         if old is not None:
@@ -83,6 +85,8 @@ class Placing:
         entry = bucket.get(key)
         if size > hot.largest or (entry is not None and (entry.place != HOT or entry.leaving)):
             return 0
+        if holdings.watches.count:
+            holdings.watches.fire(key, slot)
         version = directory.next_version()
         cost = size + len(key) + OVERHEAD_BYTES
         if entry is None:

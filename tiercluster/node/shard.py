@@ -75,6 +75,7 @@ from .tiers.warm import WarmTier
 from .verbs_read import ReadVerbs
 from .verbs_scan import ScanVerbs
 from .verbs_write import WriteVerbs
+from .watches import Watches
 
 __all__ = ["Answer", "Effect", "Origin", "Shard", "ToCold", "ToControl", "ToPeer"]
 
@@ -87,7 +88,9 @@ _NOTHING: list[Effect] = []
 class Shard:
     """One node's keys. The shell has checked lease, ownership, deadline and duplicates."""
 
-    def __init__(self, settings: NodeSettings, incarnation: str) -> None:
+    def __init__(
+        self, settings: NodeSettings, incarnation: str, watches: Watches | None = None
+    ) -> None:
         self._settings = settings
         self._effects = Effects()
         self._now = 0.0
@@ -97,7 +100,7 @@ class Shard:
         self._queue = ColdQueue(
             cold_s, self._standing, self._remedies, self._effects, settings.slowness.pace_window_s
         )  # fmt: skip
-        self._holdings = Holdings(settings, self._standing, self._queue)
+        self._holdings = Holdings(settings, self._standing, self._queue, watches or Watches())
         self._peers = PeerBook(settings.id, cold_s, self._effects)
         self._moves = Moves(self._holdings, self._peers, self._remedies)
         sized = (self._holdings.hot, self._holdings.warm, self._holdings.cold)
@@ -338,5 +341,7 @@ class Shard:
             *self._copies.counters(),
             *self._filling.counters(),
             *self._auditor.counters(),
+            ("near_watches", self._holdings.watches.count),
+            ("near_told", self._holdings.watches.told),
             *self._remedies.counters(),
         )

@@ -76,6 +76,8 @@ class ScanVerbs:
             if not self._is_cursor(cursor):
                 return _NO_CURSOR
             self._streams.clear(asked.prefix, cursor)
+            if self._holdings.watches.count:
+                self._holdings.watches.fire_bucket(cursor % BUCKETS, asked.prefix)
             entries, cursor, looked = self._step(cursor)
             budget -= looked
             for entry in [e for e in entries if e.key.startswith(asked.prefix)]:

@@ -175,6 +175,7 @@ class WriteVerbs:
         return Status.OK, Flags(found), b""
 
     def _delete(self, key: bytes, version: int | None, name: bytes, now: float) -> bool:
+        self._fire(key)
         entry = self._holdings.directory.get(key)
         if version is not None and (entry is None or entry.version != version):
             return False
@@ -196,6 +197,7 @@ class WriteVerbs:
         entry = self._holdings.visible(key, now)
         if entry is None:
             return False
+        self._fire(key)
         if entry.place == COLD:
             self._holdings.cold.retime(entry)
         if entry.place <= COLD:
@@ -206,6 +208,11 @@ class WriteVerbs:
         if self._streams.is_on:
             self._streams.touch(slot_of(key), key, entry.version, entry.expires)
         return True
+
+    def _fire(self, key: bytes) -> None:
+        """Near copies of the key are out of date from now on."""
+        if self._holdings.watches.count:
+            self._holdings.watches.fire(key, slot_of(key))
 
     # --- INCR -----------------------------------------------------------------------------------
 
