@@ -23,6 +23,7 @@ from .keys import Key
 from .leases import Lease
 from .link import CurveKeys
 from .loops import Loops
+from .nearcache import ABSENT
 from .options import Options
 from .plan import LookOp, NodeOp, Operation
 from .values import DEFAULT, TTL, Default
@@ -60,6 +61,8 @@ class AsyncClient(Handle[Loops]):
             task.cancel()
         await asyncio.gather(*followers, return_exceptions=True)
         if self._owns_connection:
+            if self._near is not None:
+                self._near.close()
             self._connection.close()
 
     async def close(self) -> None:
@@ -76,6 +79,10 @@ class AsyncClient(Handle[Loops]):
 
     async def get(self, key: Key, default: Any = None) -> Any:
         """The value, or ``default``. A stored None comes back as None."""
+        if self._near is not None:
+            value = self._near.find(self._api.space.prefix, key)
+            if value is not ABSENT:
+                return value
         return await self._read(self._api.get(key, default), default)
 
     async def gets(self, key: Key) -> Item[Any] | None:
@@ -230,7 +237,7 @@ class AsyncClient(Handle[Loops]):
         """What this client (and those made by `namespaced`) has seen."""
         sessions = self._connection.sessions()
         counts = sum((s.counts for s in sessions), self._connection.retired)
-        return make_stats(counts, self._swallowed.counts(), sessions)
+        return make_stats(counts, self._swallowed.counts(), sessions, self._near)
 
     async def on_event(self, callback: Callable[[Event], object]) -> None:
         """Have each change of the tier map that is committed from now on told to ``callback`` (a
@@ -287,7 +294,12 @@ class AsyncClient(Handle[Loops]):
     async def _carry_out(self, step: Operation | Pause | Make) -> Any:
         match step:
             case Operation():
-                await self._connection.current().call(step, self._options.timeout)
+                connection = self._connection.current()
+                if self._near is None:
+                    await connection.call(step, self._options.timeout)
+                else:
+                    with self._near.around(step):
+                        await connection.call(step, self._options.timeout)
                 return None
             case Pause(seconds):
                 await asyncio.sleep(seconds)

@@ -6,7 +6,7 @@ and returns the result. It does no I/O, so `Client` and `AsyncClient` run the sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -18,6 +18,8 @@ from tiercluster.tiermap import Tier, TierMap
 from .codec import decode_plain
 from .errors import ProtocolError, SerializationError, TierclusterError, Unavailable
 from .keys import Key, Space
+from .near import Near
+from .nearcache import ABSENT
 from .options import Options
 from .plan import (
     DeleteOp,
@@ -80,11 +82,14 @@ _PLACES = {
 class Api:
     """The calls for one namespace."""
 
-    def __init__(self, options: Options, space: Space, swallowed: Swallowed) -> None:
+    def __init__(
+        self, options: Options, space: Space, swallowed: Swallowed, near: Near | None = None
+    ) -> None:
         self.options = options
         self.space = space
         self.values = options.values
         self.swallowed = swallowed
+        self.near = near
 
     def soft(self, script: Script[T], fallback: T) -> Script[T]:
         """With ``on_error="miss"`` what the cluster fails comes to ``fallback``. What the caller
@@ -105,8 +110,12 @@ class Api:
 
     # --- reads ----------------------------------------------------------------------------------
 
+    def _reading(self, wires: Sequence[bytes]) -> GetOp:
+        return GetOp(wires) if self.near is None else self.near.reading(wires)
+
     def get(self, key: Key, default: Any) -> Script[Any]:
-        operation = GetOp((self.space.wire(key),))
+        """From its node: the clients have looked into the near cache before."""
+        operation = self._reading((self.space.wire(key),))
         yield operation
         data = operation.datas[0]
         return default if data is None else self.values.decode(data, operation.flags[0])
@@ -136,11 +145,32 @@ class Api:
     def get_many(self, keys: Iterable[Key], partial: dict[Any, Any]) -> Script[dict[Any, Any]]:
         """``partial`` is filled even when the call fails: with what answered."""
         asked = tuple(keys)
-        operation = GetOp(self.space.wires(asked))
+        wires = self.space.wires(asked)
+        if self.near is not None:
+            return (yield from self._get_far(asked, wires, self.near, partial))
+        operation = GetOp(wires)
         try:
             yield operation
         finally:
             partial.update(self.values.decode_many(asked, operation.datas, operation.flags))
+        return partial
+
+    def _get_far(
+        self, keys: Sequence[Key], wires: Sequence[bytes], near: Near, partial: dict[Any, Any]
+    ) -> Script[dict[Any, Any]]:
+        """What is not near is asked for; ``partial`` is in the order of the keys at the end."""
+        found = list(map(near.find_wire, wires))
+        far = [index for index, value in enumerate(found) if value is ABSENT]
+        operation = near.reading([wires[index] for index in far])
+        try:
+            if far:
+                yield operation
+        finally:
+            came = self.values.decode_many(far, operation.datas, operation.flags)
+            for index, value in came:
+                found[index] = value
+            pairs = zip(keys, found, strict=True)
+            partial.update((key, value) for key, value in pairs if value is not ABSENT)
         return partial
 
     def exists(self, key: Key) -> Script[bool]:
@@ -325,7 +355,10 @@ class Api:
 
     def found(self, wire: bytes) -> Script[Just | None]:
         """The value, wrapped: it may be None."""
-        operation = GetOp((wire,))
+        near = ABSENT if self.near is None else self.near.find_wire(wire)
+        if near is not ABSENT:
+            return Just(near)
+        operation = self._reading((wire,))
         yield operation
         data = operation.datas[0]
         return None if data is None else Just(self.values.decode(data, operation.flags[0]))

@@ -18,6 +18,8 @@ from .handouts import CachedFunction, CacheMapping, Lock
 from .keys import Key
 from .leases import Lease
 from .link import CurveKeys
+from .near import Near, NearFigures
+from .nearcache import ABSENT
 from .options import Options
 from .plan import Operation
 from .pool import Pool
@@ -44,6 +46,8 @@ class Client(Handle[Pool]):
         if self._watcher is not None:
             self._watcher.stop()
         if self._owns_connection:
+            if self._near is not None:
+                self._near.close()
             self._connection.close()
 
     def __enter__(self) -> Self:
@@ -61,6 +65,10 @@ class Client(Handle[Pool]):
 
     def get(self, key: Key, default: Any = None) -> Any:
         """The value, or ``default``. A stored None comes back as None."""
+        if self._near is not None:
+            value = self._near.find(self._api.space.prefix, key)
+            if value is not ABSENT:
+                return value
         return self._read(self._api.get(key, default), default)
 
     def gets(self, key: Key) -> Item[Any] | None:
@@ -226,7 +234,7 @@ class Client(Handle[Pool]):
         """What this client (and those made by `namespaced`) has seen."""
         sessions = self._connection.sessions()
         counts = sum((s.counts for s in sessions), self._connection.retired)
-        return make_stats(counts, self._swallowed.counts(), sessions)
+        return make_stats(counts, self._swallowed.counts(), sessions, self._near)
 
     # --- carrying out ---------------------------------------------------------------------------
 
@@ -250,7 +258,11 @@ class Client(Handle[Pool]):
     def _carry_out(self, step: Operation | Pause | Make) -> Any:
         match step:
             case Operation():
-                call(self._connection, step, self._options.timeout)
+                if self._near is None:
+                    call(self._connection, step, self._options.timeout)
+                else:
+                    with self._near.around(step):
+                        call(self._connection, step, self._options.timeout)
                 return None
             case Pause(seconds):
                 time.sleep(seconds)
@@ -259,8 +271,11 @@ class Client(Handle[Pool]):
                 return function()
 
 
-def make_stats(counts: Counts, swallowed: dict[str, int], sessions: list[Session]) -> Stats:
-    """The sum of what sessions saw."""
+def make_stats(
+    counts: Counts, swallowed: dict[str, int], sessions: list[Session], near: Near | None
+) -> Stats:
+    """The sum of what sessions saw, and what the near cache did."""
+    near_cache = near.figures() if near is not None else NearFigures()
     return Stats(
         calls=counts.calls,
         hits=counts.hits,
@@ -275,4 +290,9 @@ def make_stats(counts: Counts, swallowed: dict[str, int], sessions: list[Session
         bad_answers=counts.bad_answers,
         connections=sum(sum(1 for _ in s.links()) for s in sessions),
         map_version=max((s.feed.version for s in sessions), default=0),
+        near_hits=near_cache.hits,
+        near_misses=near_cache.misses,
+        near_entries=near_cache.entries,
+        near_invalidations=near_cache.invalidations,
+        near_resets=near_cache.resets,
     )

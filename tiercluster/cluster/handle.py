@@ -10,6 +10,7 @@ from .api import Api
 from .keys import Space, encode_namespace
 from .keys_files import load_client_keys
 from .link import CurveKeys
+from .near import Near
 from .options import (
     DEFAULT_NODES,
     Options,
@@ -28,7 +29,8 @@ class Handle(Generic[C]):
 
     ``nodes``: ``"h:p,h:p"`` or an iterable, any one member is enough. ``timeout``: seconds for one
     call, all retries included. ``on_error="miss"``: reads return the default, writes False, when
-    the cluster fails them. ``keys``: a directory made by ``tiercluster keygen``. ValueError or
+    the cluster fails them. ``near_cache``: how many values to keep here, dropped when a node tells
+    that they have changed. ``keys``: a directory made by ``tiercluster keygen``. ValueError or
     TypeError for wrong arguments; calls raise `TierclusterError` (and ``incr`` KeyError)."""
 
     _connection: C
@@ -50,17 +52,23 @@ class Handle(Generic[C]):
             nodes, namespace, default_ttl, serializer, timeout, on_error, near_cache
         )
         curve = load_client_keys(path) if path is not None else None
-        self._setup(options, Swallowed(), options.namespace)
+        near = (
+            Near(options.near_cache, options.seeds, curve, options.values) if near_cache else None
+        )
+        self._setup(options, Swallowed(), options.namespace, near)
         self._connection = self._connect(options, curve)
         self._owns_connection = True
 
     def _connect(self, options: Options, curve: CurveKeys | None) -> C:
         raise NotImplementedError
 
-    def _setup(self, options: Options, swallowed: Swallowed, name: bytes) -> None:
+    def _setup(
+        self, options: Options, swallowed: Swallowed, name: bytes, near: Near | None
+    ) -> None:
         self._options = options
         self._swallowed = swallowed
-        self._api = Api(options, Space(name), swallowed)
+        self._near = near
+        self._api = Api(options, Space(name), swallowed, near)
         self._owns_connection = False
 
     @classmethod
@@ -85,6 +93,6 @@ class Handle(Generic[C]):
     def namespaced(self, name: str) -> Self:
         """The same connections, another namespace. Closing it leaves them to this client."""
         other = object.__new__(type(self))
-        other._setup(self._options, self._swallowed, encode_namespace(name))
+        other._setup(self._options, self._swallowed, encode_namespace(name), self._near)
         other._connection = self._connection
         return other

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from .keys import encode_namespace
+from .nearcache import MAX_ENTRIES
 from .values import TTL, Serializer, Values, seconds
 
 DEFAULT_NODES = "127.0.0.1:7701"
@@ -39,6 +40,7 @@ class Options:
     values: Values
     timeout: float
     swallows: bool  # on_error="miss"
+    near_cache: int = 0  # entries
 
 
 def make_options(
@@ -53,11 +55,6 @@ def make_options(
     """ValueError or TypeError says which argument is wrong, and how."""
     if on_error not in ("raise", "miss"):
         raise ValueError(f"on_error is 'raise' or 'miss', not {on_error!r}")
-    if near_cache:
-        raise ValueError(
-            "near_cache is not available: this version's nodes do not announce changes to "
-            "clients, so it could not be kept coherent; leave it at 0"
-        )
     return Options(
         seeds=parse_nodes(nodes),
         namespace=encode_namespace(namespace),
@@ -65,7 +62,16 @@ def make_options(
         values=Values(serializer),
         timeout=check_timeout(timeout),
         swallows=on_error == "miss",
+        near_cache=_check_entries(near_cache),
     )
+
+
+def _check_entries(near_cache: int) -> int:
+    if not isinstance(near_cache, int) or isinstance(near_cache, bool):
+        raise TypeError(f"near_cache is a number of entries, not {near_cache!r}")
+    if not 0 <= near_cache <= MAX_ENTRIES:
+        raise ValueError(f"near_cache is 0 to {MAX_ENTRIES} entries, not {near_cache}")
+    return near_cache
 
 
 def check_timeout(timeout: float) -> float:

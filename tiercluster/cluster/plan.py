@@ -35,6 +35,8 @@ from .wire import (
     Stored,
     Touch,
     Values,
+    Watched,
+    WatchGet,
 )
 
 T = TypeVar("T")
@@ -191,6 +193,49 @@ class GetOp(Operation):
         mine, my_flags = self.datas, self.flags
         for i, data, flag in zip(part, datas, flags, strict=True):
             mine[i], my_flags[i] = data, flag
+
+
+class Kept(NamedTuple):
+    """What a node said of one key that it watches for us."""
+
+    at: int  # index of the key
+    node: str
+    stint: int
+    seq: int
+    version: int
+    ttl: float | None
+
+
+class WatchOp(GetOp):
+    """A read whose values are kept here: the nodes tell ``watcher`` when they change. ``began``
+    and ``ticket`` are of the moment before it is sent."""
+
+    kind = Kind.WATCH_GET
+
+    def __init__(self, keys: Sequence[bytes], watcher: bytes, began: float, ticket: int) -> None:
+        super().__init__(keys)
+        self.watcher = watcher
+        self.began = began
+        self.ticket = ticket
+        self.kept: list[Kept] = []
+
+    def ask(self, part: Part) -> tuple[Fields, bytes]:
+        return WatchGet(_picked(self.keys, part), self.watcher), b""
+
+    def take(self, part: Part, reply: Reply) -> Part:
+        fields = reply.fields
+        assert isinstance(fields, Watched)
+        told = zip(part, fields.versions, fields.ttls, strict=False)
+        _check(len(fields.versions) == len(fields.ttls) == len(part), "meta")
+        left = super().take(part, reply._replace(fields=Values(fields.sizes, fields.flags)))
+        node, stint, seq, datas = self.answered_by, fields.stint, fields.seq, self.datas
+        if stint:
+            self.kept += [
+                Kept(index, node, stint, seq, version, ttl)
+                for index, version, ttl in told
+                if datas[index] is not None
+            ]
+        return left
 
 
 class StoreOp(Operation):

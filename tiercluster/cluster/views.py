@@ -57,7 +57,10 @@ class TierStatus:
 class Stats:
     """What this client has seen since it was made. ``swallowed``: errors that ``on_error="miss"``
     turned into misses, by their type's name; ``errors`` is their sum. ``retries_denied``: for which
-    there was no budget (a tenth of the calls)."""
+    there was no budget (a tenth of the calls). What the near cache answered stands in ``near_hits``
+    alone; ``near_misses`` are keys that were asked of nodes then; ``near_invalidations`` copies that
+    were dropped because their node told of a change; ``near_resets``: how often all copies of a
+    node were dropped."""
 
     calls: int
     hits: int
@@ -72,3 +75,8 @@ class Stats:
     bad_answers: int
     connections: int
     map_version: int
+    near_hits: int = 0
+    near_misses: int = 0
+    near_entries: int = 0
+    near_invalidations: int = 0
+    near_resets: int = 0

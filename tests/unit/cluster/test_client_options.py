@@ -45,7 +45,7 @@ def test_what_is_no_address_is_a_value_error(nodes: Any) -> None:
     "arguments",
     [
         {"on_error": "ignore"}, {"timeout": 0}, {"timeout": -1}, {"timeout": "1"},
-        {"timeout": float("nan")}, {"near_cache": 100}, {"serializer": "yaml"},
+        {"timeout": float("nan")}, {"near_cache": -1}, {"serializer": "yaml"},
         {"namespace": "x" * 201}, {"namespace": "\0x"}, {"keys": "/nowhere"},
     ],
 )  # fmt: skip
