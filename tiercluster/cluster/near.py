@@ -60,11 +60,16 @@ class Near:
 
     def find(self, prefix: bytes, key: Key) -> Any:
         """The value of a key as the user wrote it, or ABSENT, for wrong keys too."""
-        try:
-            wire = prefix + (key.encode() if isinstance(key, str) else key)
-            return self.copies.find(wire, time.monotonic())
-        except (UnicodeEncodeError, TypeError):
+        if isinstance(key, str):
+            try:
+                wire = prefix + key.encode()
+            except UnicodeEncodeError:  # lone surrogates, of `decode_text`
+                return ABSENT
+        elif isinstance(key, bytes):
+            wire = prefix + key
+        else:
             return ABSENT
+        return self.copies.find(wire, time.monotonic())
 
     def find_wire(self, wire: bytes) -> Any:
         return self.copies.find(wire, time.monotonic())
@@ -151,6 +156,7 @@ class Near:
 
     def sample(self, count: int) -> list[tuple[bytes, int, str]]:
         """Some of the copies that may be served now: wire keys, versions, nodes."""
+        self._leave_parent()
         with self._lock:
             copies = list(self.copies.copies(time.monotonic()))
         return random.sample(copies, min(count, len(copies)))

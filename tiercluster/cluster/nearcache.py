@@ -61,15 +61,14 @@ class Read(NamedTuple):
 
 class NodeLease:
     """What one node has promised under one stint. ``seq``: the newest message that has been taken;
-    ``floor``: reads registered before that one are void; ``until``: in monotonic seconds."""
+    ``until``: in monotonic seconds."""
 
-    __slots__ = ("_forgotten", "_recent", "floor", "node", "seq", "stint", "until")
+    __slots__ = ("_forgotten", "_recent", "node", "seq", "stint", "until")
 
     def __init__(self, node: str, stint: int, seq: int, until: float) -> None:
         self.node, self.stint, self.seq, self.until = node, stint, seq, until
-        self.floor = seq
         self._recent: OrderedDict[bytes, int] = OrderedDict()  # keys told of, by the last message
-        self._forgotten = seq  # all that was told later is in `_recent`
+        self._forgotten = seq  # reads before that one are void; what was told later is in `_recent`
 
     def note(self, key: bytes) -> None:
         """The message of now tells of this key."""
@@ -80,8 +79,6 @@ class NodeLease:
 
     def vouches_for(self, key: bytes, seq: int) -> bool:
         """Whether a read that was registered after message ``seq`` has not been told of since."""
-        if seq < self.floor:
-            return False
         if seq >= self.seq:
             return True
         return seq >= self._forgotten and self._recent.get(key, 0) <= seq

@@ -38,6 +38,7 @@ from .wire import (
 )
 
 RENEW_S = 0.1
+OVERDUE_S = 1.0  # an answer: then it is asked again
 IDLE_S = 5.0  # without a read no lease is asked for; the copies stay
 SHY_S = 30.0  # until a node that knows no near caches is asked again
 AGAIN_S = 1.0  # after a failure
@@ -53,9 +54,13 @@ class _Seat:
 
     def __init__(self, epoch: int) -> None:
         self.epoch = epoch
-        self.asked: dict[int, float] = {}  # request ids, oldest first, by when they were sent
+        self.asked: dict[int, float] = {}  # the request that waits, with when it was sent
         self.next_at = 0.0
         self.speaks = False
+
+    def due_at(self) -> float:
+        """One question at a time: each that knows no stint would begin another."""
+        return max([self.next_at, *(sent_at + OVERDUE_S for sent_at in self.asked.values())])
 
 
 class NearFeed:
@@ -175,7 +180,7 @@ class NearFeed:
             self._ask_if_due(members, node, now)
         seats = [self._seats.get(node) for node in serving]
         self.may_watch = bool(seats) and all(seat is not None and seat.speaks for seat in seats)
-        return min([RENEW_S, *(seat.next_at - now for seat in seats if seat is not None)])
+        return min([RENEW_S, *(seat.due_at() - now for seat in seats if seat is not None)])
 
     def _is_idle(self, now: float) -> bool:
         seen = (self._cache.hits, self.reads)
@@ -195,7 +200,7 @@ class NearFeed:
             return
         if seat is None:
             seat = self._seats[node] = _Seat(epoch)
-        if now >= seat.next_at:
+        if now >= seat.due_at():
             self._ask(members, node, seat, now)
 
     def _ask(self, members: Members, node: str, seat: _Seat, now: float) -> None:
@@ -204,6 +209,7 @@ class NearFeed:
         asked = NearLease(self._cache.stint(node))
         request = Request(Kind.NEAR_LEASE, rid, members.feed.version, 0, self.client, False, asked)
         seat.next_at = now + RENEW_S
+        seat.asked.clear()
         if members.by_node[node].send(encode_request(request)):
             seat.asked[rid] = now
 
@@ -226,9 +232,9 @@ class NearFeed:
                     node, fields.stint, fields.seq, fields.keys, fields.everything
                 )
             if not is_whole and seat is not None:
-                seat.next_at = 0.0
+                seat.next_at = now
         elif isinstance(fields, NearGrant):
-            self._take_grant(node, seat, reply.rid, fields)
+            self._take_grant(node, seat, reply.rid, fields, now)
         elif isinstance(fields, Refusal):
             self._take_refusal(node, seat, reply, now)
         elif members.was_ours(reply.rid) or reply.kind is Kind.MAP_PUSH:
@@ -236,7 +242,9 @@ class NearFeed:
         if reply.map_version > members.feed.version:
             members.want_map(link)
 
-    def _take_grant(self, node: str, seat: _Seat | None, rid: int, grant: NearGrant) -> None:
+    def _take_grant(
+        self, node: str, seat: _Seat | None, rid: int, grant: NearGrant, now: float
+    ) -> None:
         sent_at = seat.asked.pop(rid, None) if seat is not None else None
         if seat is None or sent_at is None:
             return  # by an earlier connection
@@ -245,7 +253,7 @@ class NearFeed:
         with self._lock:
             is_whole = self._cache.granted(node, grant.stint, grant.seq, until)
         if not is_whole:
-            seat.next_at = 0.0
+            seat.next_at = now
 
     def _take_refusal(self, node: str, seat: _Seat | None, reply: Reply, now: float) -> None:
         """It knows no near caches, or does not allow them: then none of its keys are kept."""
