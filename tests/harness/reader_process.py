@@ -2,6 +2,8 @@
 
     python -m tests.harness.reader_process ADDRESSES KEY [KEY ...]
 
+With TIERCLUSTER_NEAR_CACHE=ENTRIES in the environment it keeps what it reads.
+
 Prints ``[started, key, number or null]`` for each read; started is the monotonic clock, which all
 processes of a Linux machine share.
 """
@@ -9,6 +11,7 @@ processes of a Linux machine share.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 
@@ -20,7 +23,8 @@ PAUSE_S = 0.001
 
 
 def main(addresses: str, keys: list[str]) -> None:
-    client = Client(addresses, on_error="miss")
+    near_cache = int(os.environ.get("TIERCLUSTER_NEAR_CACHE", "0"))
+    client = Client(addresses, on_error="miss", near_cache=near_cache)
     print("ready", flush=True)
     while True:
         for key in keys:
