@@ -58,9 +58,9 @@ class Stats:
     """What this client has seen since it was made. ``swallowed``: errors that ``on_error="miss"``
     turned into misses, by their type's name; ``errors`` is their sum. ``retries_denied``: for which
     there was no budget (a tenth of the calls). What the near cache answered stands in ``near_hits``
-    alone; ``near_misses`` are keys that were asked of nodes then; ``near_invalidations`` copies that
-    were dropped because their node told of a change; ``near_resets``: how often all copies of a
-    node were dropped."""
+    alone; ``near_misses`` are keys that were asked of nodes then; ``near_invalidations`` copies
+    that were dropped because their node told of a change; ``near_resets``: how often all copies of
+    a node were dropped."""
 
     calls: int
     hits: int

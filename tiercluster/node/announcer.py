@@ -9,7 +9,6 @@ from xxhash import xxh3_64_intdigest
 
 from tiercluster.cluster.wire import (
     MISS,
-    Invalidated,
     NearGrant,
     NearLease,
     Request,
@@ -20,7 +19,7 @@ from tiercluster.cluster.wire import (
 )
 
 from .lease import Lease
-from .watches import NOT_WATCHING, Watches, Watching
+from .watches import Watches, Watching
 
 # The longest that a near copy may be served after its client asked this node. It is never longer
 # than the node's own lease, so a copy is not served when another node may own its key.
@@ -68,24 +67,10 @@ class Announcer:
             missing = [k for k, size in zip(asked.keys, fields.sizes, strict=True) if size == MISS]
             self._watches.unwatch(asked.watcher, [k for k in missing if k in watching.added])
 
-    def expire(self, now: float) -> None:
-        self._watches.expire(now)
 
-    def ring_changed(self) -> None:
-        self._watches.drop_all()
-
-    @property
-    def has_news(self) -> bool:
-        return self._watches.has_news
-
-    def news(self) -> list[tuple[bytes, Invalidated]]:
-        """What is to be told now, before anything else is answered."""
-        return self._watches.take()
-
-
-def watched(fields: Result, watching: Watching | None) -> Result:
+def watched(fields: Result, watching: Watching) -> Result:
     """A read's answer with what a near copy needs; an answer of another kind is as it was."""
     if not isinstance(fields, Values):
         return fields
-    stint, seq = (watching or NOT_WATCHING).stint, (watching or NOT_WATCHING).seq
+    stint, seq = watching.stint, watching.seq
     return Watched(fields.sizes, fields.flags, fields.versions, fields.ttls, stint, seq)

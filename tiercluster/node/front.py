@@ -108,13 +108,13 @@ class Front:
         self._settings = settings
         self._doors = doors
         detector = settings.detector
-        watches = Watches(first_stint(token))
-        self._shard = Shard(settings, token, watches)
+        self._watches = Watches(first_stint(token))
+        self._shard = Shard(settings, token, self._watches)
         self._lease = Lease(detector, is_voter=not settings.join)
         self._ownership = Ownership(settings.id, token, detector.down_after_s)
         self._streams = self._shard.streams
         self._gate = Gate(self._ownership, self._lease, settings.on_quorum_loss)
-        self._near = Announcer(watches, self._gate, self._lease)
+        self._near = Announcer(self._watches, self._gate, self._lease)
         self._writes = WriteLog()
         self._subscribers = Subscribers()
         self._levels = PeerLevels(settings.id)
@@ -158,7 +158,7 @@ class Front:
             self._ownership.tick(now)
             self._writes.expire(now)
             self._subscribers.expire(now)
-            self._near.expire(now)
+            self._watches.expire(now)
             self._forget_asked(now)
             self._tell_serving(now)
         if now >= self._next_stats:
@@ -261,7 +261,7 @@ class Front:
             origin = Origin(origin.identity, origin.rid, origin.kind, deadline, request.client,
                             origin.keys, origin.protocol)  # fmt: skip
         answer = self._shard.handle(request, origin, now, slots)
-        if self._near.has_news:
+        if self._watches.has_news:
             self._tell_near(now)
         if answer is not None:
             self._answer(origin, *answer, now)
@@ -304,7 +304,7 @@ class Front:
 
     def _tell_near(self, now: float) -> None:
         """Before a write is answered, the copies of its key have been recalled."""
-        for identity, news in self._near.news():
+        for identity, news in self._watches.take():
             reply = Reply(Kind.INVALIDATE, 0, self._map.version, int(now * 1000), Status.OK, news)
             self._doors.reply(identity, reply)
 
@@ -404,7 +404,7 @@ class Front:
                 now: float) -> None:  # fmt: skip
         if origin.client:
             self._writes.finish(origin.client, origin.rid, Answered(status, fields, body))
-        if origin.kind is Kind.WATCH_GET:
+        if origin.watching is not None:
             fields = watched(fields, origin.watching)
         self._reply(origin, status, fields, body, now)
 
@@ -422,8 +422,8 @@ class Front:
     def _carry_out(self, now: float) -> None:
         self._release(now)
         effects = self._shard.take_effects()
-        while effects or self._near.has_news:
-            if self._near.has_news:
+        while effects or self._watches.has_news:
+            if self._watches.has_news:
                 self._tell_near(now)
             for effect in effects:
                 self._carry_out_one(effect, now)
@@ -569,7 +569,7 @@ class Front:
         self._shard.use_map(state, now)
         self._shard.use_stint(new, self._ownership.incarnation, changed, now)
         if changed:
-            self._near.ring_changed()
+            self._watches.drop_all()
         self._open_gate()
         self._decide_on_cold_rows(now, wall)
         self._carry_out(now)
