@@ -26,6 +26,7 @@ from .nearcache import NearCache
 from .routing import Router
 from .wire import (
     CLIENT_ID_BYTES,
+    SINCE,
     Invalidated,
     Kind,
     NearGrant,
@@ -40,6 +41,7 @@ from .wire import (
 RENEW_S = 0.1
 OVERDUE_S = 1.0  # an answer: then it is asked again
 IDLE_S = 5.0  # without a read no lease is asked for; the copies stay
+OLD_S = 1.0  # until one that speaks an older version is looked at again
 SHY_S = 30.0  # until a node that knows no near caches is asked again
 AGAIN_S = 1.0  # after a failure
 JOIN_S = 2.0
@@ -204,13 +206,18 @@ class NearFeed:
             self._ask(members, node, seat, now)
 
     def _ask(self, members: Members, node: str, seat: _Seat, now: float) -> None:
+        link = members.by_node[node]
+        if link.protocol < SINCE[Kind.NEAR_LEASE]:
+            seat.speaks, seat.next_at = False, now + OLD_S
+            return
         members.last_rid += 1
         rid = members.last_rid
         asked = NearLease(self._cache.stint(node))
-        request = Request(Kind.NEAR_LEASE, rid, members.feed.version, 0, self.client, False, asked)
+        request = Request(Kind.NEAR_LEASE, rid, members.feed.version, 0, self.client, False, asked,
+                          protocol=link.protocol)  # fmt: skip
         seat.next_at = now + RENEW_S
         seat.asked.clear()
-        if members.by_node[node].send(encode_request(request)):
+        if link.send(encode_request(request)):
             seat.asked[rid] = now
 
     def _read(self, members: Members, link: Link, now: float) -> None:
