@@ -81,6 +81,7 @@ class Consensus:
         self.term = 0
         self._under_way: Counter[str] = Counter()  # command ids
         self._election_at = 0.0
+        self.level = LEVEL  # what a majority of the voters speaks
         self.losses = 0.02  # of proposals on their way
         self.late = 0.3  # of those whose leader lost its majority: committed later all the same
         self.doubles = 0.05
@@ -141,11 +142,11 @@ class Consensus:
             return
         if leader is not None and self._hears(leader, voter.name):
             seat.heard_at = self._loop.now
-            standing = Standing(leader, leader == voter.name, True, self.term, LEVEL)
+            standing = Standing(leader, leader == voter.name, True, self.term, self.level)
         elif self._loop.now - seat.heard_at < FALLBACK_S:
             return
         else:
-            standing = Standing(None, False, False, self.term, LEVEL)
+            standing = Standing(None, False, False, self.term, self.level)
         if standing != seat.told:
             seat.told = standing
             voter.replica_says(standing)

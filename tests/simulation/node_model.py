@@ -15,7 +15,15 @@ from collections.abc import Callable
 from typing import Any
 
 from tiercluster.cluster.codec import decode_reply, decode_request, encode_reply, encode_request
-from tiercluster.cluster.wire import CLIENT_ID_BYTES, VERSION, Fields, Kind, Reply, Request
+from tiercluster.cluster.wire import (
+    CLIENT_ID_BYTES,
+    OLDEST_VERSION,
+    VERSION,
+    Fields,
+    Kind,
+    Reply,
+    Request,
+)
 from tiercluster.node.front import Front
 from tiercluster.node.messages import ColdAnswer, ColdCommand, ShardOrder, ShardReport, ShardStopped
 from tiercluster.node.settings import NodeSettings
@@ -57,6 +65,7 @@ class SimNode:
         self._loop, self._network, self._consensus = loop, network, consensus
         self._checkers = checkers
         self._uses_wire = uses_wire
+        self._protocol = OLDEST_VERSION
         self._offset = loop.uniform(10.0, 1000.0)
         self._rate = 1.0 + loop.uniform(-1e-4, 1e-4)
         self._wall_skew = loop.uniform(-0.05, 0.05)
@@ -283,11 +292,12 @@ class SimNode:
         link = self.links.get(node)
         if link is None:
             return False
-        request = Request(kind, rid, version, 0, _NOBODY, False, fields, body, VERSION)
+        request = Request(kind, rid, version, 0, _NOBODY, False, fields, body, self._protocol)
         self._checkers.peer_asked(self, node, request)
         return link.send(encode_request(request) if self._uses_wire else request)
 
     def link_peers(self, tier_map: TierMap) -> None:
+        self._protocol = min(VERSION, tier_map.level)
         wanted = {m.id: m.address for m in tier_map.members if m.id != self.name}
         for node in [n for n in self.links if wanted.get(n) != self.links[n].address]:
             self.links.pop(node).close()

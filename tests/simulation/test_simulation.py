@@ -13,6 +13,8 @@ import zlib
 
 import pytest
 
+from tiercluster.tiermap import FIRST_LEVEL, LEVEL
+
 from .planted import BUGS, planted
 from .promises import Violation
 from .world import World
@@ -44,6 +46,16 @@ def test_a_cluster_keeps_its_promises_in_worlds_from(first: int) -> None:
 def test_a_cluster_keeps_its_promises_in_many_more_worlds_from(first: int) -> None:
     for seed in range(first, first + BATCH):
         run(seed)
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_a_cluster_that_began_at_level_one_rises_in_the_midst_of_faults(seed: int) -> None:
+    world = World(seed)
+    world.consensus.level = FIRST_LEVEL
+    world.loop.after(2.0, setattr, world.consensus, "level", LEVEL)
+    world.run()
+    levels = [state.map.level for state in world.consensus.states]
+    assert (levels[0], levels[-1]) == (FIRST_LEVEL, LEVEL)
 
 
 def found_in(name: str, seed: int) -> str:
