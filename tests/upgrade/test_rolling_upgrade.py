@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from tests.harness.figures import report
 from tests.harness.promise import Verdict
 from tests.harness.traffic import Plan, Traffic
 from tiercluster import Client
+from tiercluster.cluster.admin import Admin
 
 from .mixed import MixedCluster, OldTraffic, report_of
 
@@ -95,6 +97,39 @@ def test_a_node_is_rolled_back_before_level_two_and_upgraded_again(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_nodes_that_crash_and_go_back_and_forth_between_versions_hold_one_map(
+    old: Path, tmp_path: Path, seed: int
+) -> None:
+    rng = random.Random(seed)
+    with MixedCluster(tmp_path, old) as cluster:
+        with Traffic(cluster.addresses, KEYS, Plan(threads=2, seed=seed)) as traffic:
+            for _ in range(10):
+                node, other = rng.sample(cluster.ids, 2)
+                if rng.random() < 0.4:
+                    cluster.kill(node)
+                else:
+                    cluster.stop(node)
+                # One of version 1 is always left, so that the level cannot rise.
+                may_be_new = bool(cluster.old_nodes - {node})
+                if may_be_new and rng.random() < 0.7:
+                    cluster.old_nodes.discard(node)
+                else:
+                    cluster.old_nodes.add(node)
+                cluster.restart(node)
+                cluster.cli("tier", "drain", f"{other}/warm")
+                cluster.cli("tier", "restore", f"{other}/warm", is_old=True)
+                wait_until(lambda: one_map(cluster), 10, "one map")
+            for node in sorted(cluster.old_nodes):
+                cluster.upgrade(node)
+            wait_for_level_two(cluster)
+        assert traffic.oracle.breaches == []
+        assert traffic.oracle.counts[Verdict.FRESH] > 0
+        wait_until(lambda: one_map(cluster), 10, "one map")
+        assert cluster.mismatches() == 0
+
+
+@pytest.mark.slow
 def test_a_node_that_crashes_on_the_way_does_not_raise_the_level_and_comes_back_upgraded(
     old: Path, tmp_path: Path
 ) -> None:
@@ -167,3 +202,24 @@ def test_after_level_two_an_old_follower_is_told_why_it_may_not_join(
             wait_until(lambda: told in follower.log("n1"), 15, told)
         finally:
             follower.close()
+
+
+@pytest.mark.slow
+def test_a_cluster_with_keys_is_upgraded(old: Path, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    cluster = MixedCluster(tmp_path, old, flags=("--keys", str(keys)))
+    named = [part for node in cluster.ids for part in ("--node", node)]
+    assert cluster.cli("keygen", "--out", str(keys), *named, "--client", "web").code == 0
+    web = keys / "clients" / "web"
+
+    def level() -> int:
+        with Admin(cluster.addresses, keys=web) as admin:
+            return admin.hello().level
+
+    with cluster, Client(cluster.addresses, keys=web, timeout=3.0) as client:
+        for node in cluster.ids:
+            cluster.upgrade(node)
+            assert client.set("key", node)
+            assert client.get("key") == node
+        wait_until(lambda: level() == 2, RAISED_S, "level 2")
+        assert client.get("key") == "n3"
