@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.harness.lincheck import INF, Op
 from tests.harness.traffic import value_number
 from tiercluster import Client
+from tiercluster.checks.lincheck import INF, Op
 from tiercluster.errors import TierclusterError
 
 from .records import Call, ClientHistory, ClientPlan

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import cbor2
 
-from tests.harness.lincheck import Op
+from tiercluster.checks.lincheck import Op
 
 OWN, SHARED = "own", "shared"  # keys with one writer each, keys that all write
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.lincheck import INF, Op
+from tiercluster.checks.lincheck import INF, Op
 
 from .emulator import Emulator, Link
 from .preload import Call as DiskCall

@@ -16,8 +16,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from tests.harness.lincheck import INF, Op, TooConcurrent, check
 from tests.harness.promise import MAX_KEPT_BREACHES
+from tiercluster.checks.lincheck import INF, Op, TooConcurrent, check
 
 from .records import Call, ClientHistory
 
