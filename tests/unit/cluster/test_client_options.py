@@ -55,6 +55,12 @@ def test_wrong_arguments_are_a_value_error(kind: Any, arguments: dict[str, Any])
         kind("127.0.0.1:1", **arguments)
 
 
+@pytest.mark.parametrize("entries", [True, 10.0, "10"])
+def test_a_near_cache_of_no_number_is_a_type_error(entries: Any) -> None:
+    with pytest.raises(TypeError, match="near_cache"):
+        Client("127.0.0.1:1", near_cache=entries)
+
+
 def test_a_url_names_everything() -> None:
     assert arguments_of_url("tier://h:1,g:2/name%20space?timeout=0.2&on_error=miss") == {
         "nodes": "h:1,g:2", "namespace": "name space", "timeout": 0.2, "on_error": "miss",
