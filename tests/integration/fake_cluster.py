@@ -21,6 +21,7 @@ from tiercluster.cluster.ring import slot_of
 from tiercluster.cluster.routing import Router
 from tiercluster.cluster.values import INT
 from tiercluster.cluster.wire import (
+    VERSION,
     Count,
     Counter,
     Decided,
@@ -184,7 +185,9 @@ class FakeNode:
             return
         answer = self._answer(identity, request)
         if answer is not None:
-            self.send(identity, Reply(request.kind, request.rid, 0, 0, *answer))
+            self.send(
+                identity, Reply(request.kind, request.rid, 0, 0, *answer, protocol=request.protocol)
+            )
 
     def _answer(self, identity: bytes, request: Request) -> Answer | None:
         if request.kind in self.scripts:
@@ -194,7 +197,7 @@ class FakeNode:
             case Kind.HELLO:
                 if not self.greets:
                     return None
-                return Status.OK, Welcome(self.id, f"{self.id}-1", 1, snapshot.data), b""
+                return Status.OK, Welcome(self.id, f"{self.id}-1", VERSION, snapshot.data), b""
             case Kind.SUBSCRIBE:
                 self.subscribers.add(identity)
                 return Status.OK, snapshot, b""

@@ -295,4 +295,6 @@ def make_stats(
         near_entries=near_cache.entries,
         near_invalidations=near_cache.invalidations,
         near_resets=near_cache.resets,
+        near_audited=near_cache.audited,
+        near_stale=near_cache.stale,
     )

@@ -30,6 +30,8 @@ class NearFigures(NamedTuple):
     entries: int = 0
     invalidations: int = 0
     resets: int = 0
+    audited: int = 0
+    stale: int = 0
 
 
 class Near:
@@ -151,8 +153,10 @@ class Near:
     # --- looking --------------------------------------------------------------------------------
 
     def figures(self) -> NearFigures:
-        copies = self.copies
-        return NearFigures(copies.hits, self.misses, len(copies), copies.told, copies.resets)
+        copies, feed = self.copies, self._feed
+        audited, stale = (feed.audited, feed.stale) if feed is not None else (0, 0)
+        return NearFigures(copies.hits, self.misses, len(copies), copies.told, copies.resets,
+                           audited, stale)  # fmt: skip
 
     def sample(self, count: int) -> list[tuple[bytes, int, str]]:
         """Some of the copies that may be served now: wire keys, versions, nodes."""

@@ -118,6 +118,16 @@ class NearCache:
     def __len__(self) -> int:
         return len(self._copies)
 
+    def has(self, key: bytes, version: int, node: str, now: float) -> bool:
+        """Whether this copy may be served."""
+        copy = self._copies.get(key)
+        return (
+            copy is not None
+            and copy.version == version
+            and copy.lease.node == node
+            and now < min(copy.lease.until, copy.expires)
+        )
+
     # --- reads ----------------------------------------------------------------------------------
 
     def find(self, key: bytes, now: float) -> Any:

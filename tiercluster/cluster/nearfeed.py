@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import threading
 import time
 
@@ -31,6 +32,8 @@ from .wire import (
     Kind,
     NearGrant,
     NearLease,
+    Peek,
+    Peeked,
     Refusal,
     Reply,
     Request,
@@ -44,6 +47,8 @@ IDLE_S = 5.0  # without a read no lease is asked for; the copies stay
 OLD_S = 1.0  # until one that speaks an older version is looked at again
 SHY_S = 30.0  # until a node that knows no near caches is asked again
 AGAIN_S = 1.0  # after a failure
+AUDIT_S = 1.0
+AUDIT_KEYS = 16
 JOIN_S = 2.0
 
 _log = logging.getLogger("tiercluster")
@@ -78,6 +83,9 @@ class NearFeed:
     ) -> None:
         self.client = os.urandom(CLIENT_ID_BYTES)
         self.may_watch = False
+        self.audited = self.stale = (
+            0  # copies that were looked at, and found older; never the latter
+        )
         self.reads = 0  # written by the calls: so many asked the cache and then a node
         self._seeds, self._keys = seeds, keys
         self._cache, self._lock = cache, lock
@@ -85,6 +93,8 @@ class NearFeed:
         self._router: Router | None = None
         self._seen = (-1, -1)
         self._used_at = 0.0
+        self._audit_at = 0.0
+        self._audits: dict[int, tuple[str, list[tuple[bytes, int]]]] = {}
         self._is_stopped = False
         self._wake_reader, self._wake_writer = os.pipe()
         self._thread = threading.Thread(target=self._run, name="tiercluster-near", daemon=True)
@@ -180,6 +190,9 @@ class NearFeed:
             return RENEW_S
         for node in serving:
             self._ask_if_due(members, node, now)
+        if self.may_watch and now >= self._audit_at:
+            self._audit_at = now + AUDIT_S
+            self._audit(members, now)
         seats = [self._seats.get(node) for node in serving]
         self.may_watch = bool(seats) and all(seat is not None and seat.speaks for seat in seats)
         return min([RENEW_S, *(seat.due_at() - now for seat in seats if seat is not None)])
@@ -220,6 +233,37 @@ class NearFeed:
         if link.send(encode_request(request)):
             seat.asked[rid] = now
 
+    # --- the auditor ----------------------------------------------------------------------------
+
+    def _audit(self, members: Members, now: float) -> None:
+        """Ask each node about some of the copies that we have of its keys. What it tells us of
+        changes comes by this same connection, before its answer: a copy that is still here then and
+        older than the answer is a broken promise."""
+        self._audits.clear()
+        with self._lock:
+            copies = list(self._cache.copies(now))
+        asked: dict[str, list[tuple[bytes, int]]] = {}
+        for key, version, node in random.sample(copies, min(AUDIT_KEYS, len(copies))):
+            asked.setdefault(node, []).append((key, version))
+        for node, some in asked.items():
+            link = members.by_node.get(node)
+            if link is None or members.reach(node) is None:
+                continue
+            members.last_rid += 1
+            peek = Peek(tuple([key for key, _ in some]))
+            request = Request(Kind.PEEK, members.last_rid, members.feed.version, 0, self.client,
+                              False, peek, protocol=link.protocol)  # fmt: skip
+            if link.send(encode_request(request)):
+                self._audits[members.last_rid] = node, some
+
+    def _take_audit(self, rid: int, peeked: Peeked, now: float) -> None:
+        node, asked = self._audits.pop(rid, ("", []))
+        with self._lock:
+            for (key, version), newest in zip(asked, peeked.versions, strict=False):
+                if self._cache.has(key, version, node, now):
+                    self.audited += 1
+                    self.stale += version < newest
+
     def _read(self, members: Members, link: Link, now: float) -> None:
         while True:
             try:
@@ -242,7 +286,9 @@ class NearFeed:
                 seat.next_at = now
         elif isinstance(fields, NearGrant):
             self._take_grant(node, seat, reply.rid, fields, now)
-        elif isinstance(fields, Refusal):
+        elif isinstance(fields, Peeked):
+            self._take_audit(reply.rid, fields, now)
+        elif isinstance(fields, Refusal) and reply.kind is not Kind.PEEK:
             self._take_refusal(node, seat, reply, now)
         elif members.was_ours(reply.rid) or reply.kind is Kind.MAP_PUSH:
             members.take_map(link, reply)

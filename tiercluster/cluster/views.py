@@ -60,7 +60,8 @@ class Stats:
     there was no budget (a tenth of the calls). What the near cache answered stands in ``near_hits``
     alone; ``near_misses`` are keys that were asked of nodes then; ``near_invalidations`` copies
     that were dropped because their node told of a change; ``near_resets``: how often all copies of
-    a node were dropped."""
+    a node were dropped; ``near_audited``: copies that were compared with what their node has;
+    ``near_stale``: those that were older, which must be 0."""
 
     calls: int
     hits: int
@@ -80,3 +81,5 @@ class Stats:
     near_entries: int = 0
     near_invalidations: int = 0
     near_resets: int = 0
+    near_audited: int = 0
+    near_stale: int = 0
