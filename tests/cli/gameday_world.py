@@ -101,6 +101,10 @@ class _Client:
     def get(self, key: str, default: Any = None) -> Any:
         return self._world.on_get(key, self._world.store.get(key, default))
 
+    def gets(self, key: str) -> Any:
+        value = self._world.store.get(key)
+        return None if value is None else SimpleNamespace(tier="cold", value=value)
+
     def set(self, key: str, value: Any, ttl: float | None = None) -> bool:
         self._check()
         self._world.store[key] = value

@@ -234,7 +234,17 @@ def test_a_lower_tier_is_given_work_first() -> None:
     assert report.is_good
     assert len(report.rounds[0].earlier) == report.plan.fill[0][1] // (16 * 2**10)
     read = {op.key for op in report.rounds[0].ops if op.f == "r"}
-    assert any(str(key).startswith("fill-n2-") for key in read)
+    assert any(str(key).startswith("fill-corrupt-n2-") for key in read)
+
+
+def test_what_a_tier_has_lost_is_written_anew() -> None:
+    def forgetful(key: str, value: Any) -> Any:
+        return None if key.startswith("fill") else value
+
+    report = play(Rehearsal(on_get=forgetful), "eio", target="n2/cold")
+    filled = [op.f for op in report.rounds[0].diaries[-1].ops]
+    assert report.is_good
+    assert filled.count("w") > filled.count("r") / 2
 
 
 def test_nodes_are_hit_as_the_scenario_says() -> None:

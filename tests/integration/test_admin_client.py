@@ -110,6 +110,15 @@ def test_faults_and_probes_go_to_their_node(fake: FakeCluster, admin: Admin) -> 
         admin.fault("n2", "cold", "eio", 0, 1)
 
 
+def test_faults_of_a_node_go_to_it(fake: FakeCluster, admin: Admin) -> None:
+    fake["n2"].script(Kind.NODE_FAULT, lambda _: (Status.OK, Ack(), b""))
+    admin.node_fault("n2", "partition", 1500, ["n1", "n3"])
+    asked = fake["n2"].asked(Kind.NODE_FAULT)[0].fields
+    assert (asked.kind, asked.for_ms, asked.peers) == ("partition", 1500.0, ("n1", "n3"))
+    with pytest.raises(errors.UnknownRef):
+        admin.node_fault("n9", "kill")
+
+
 def test_watch_waits_for_a_newer_map(fake: FakeCluster, admin: Admin) -> None:
     assert admin.watch(9, 5).version == 10
     start = time.monotonic()

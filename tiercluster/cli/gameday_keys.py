@@ -18,6 +18,7 @@ from .session import ClientDoor
 
 VALUE_BYTES = 16 * 2**10
 BATCH = 32  # values in one call: half a MiB
+SAMPLE, ENOUGH = 4000, 300  # keys looked at, and found, to keep a tier busy
 FILLER = -1  # the client number of what fills
 CONTENDED = "contended"  # begins the keys that several write
 
@@ -65,6 +66,13 @@ class Filling:
             self.numbers[key] = 1
             until = INF if key in refused else ended
             self.ops.append(Op(FILLER, key, "w", 1, None, began, until))
+
+    def found_in(self, client: ClientDoor, tier: str) -> list[str]:
+        """Some keys whose value this tier holds now: reading them gives it work. What was written
+        first has come down furthest."""
+        oldest = islice(list(self.numbers), SAMPLE)
+        there = (key for key in oldest if (item := client.gets(key)) and item.tier == tier)
+        return list(islice(there, ENOUGH))
 
     def went_on(self, ops: list[Op]) -> None:
         """What later traffic wrote to these keys."""

@@ -10,20 +10,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from tiercluster.cluster.errors import TierclusterError
-from tiercluster.tiermap import Event, NodeState, TierMap
+from tiercluster.tiermap import Event, NodeState, Tier, TierMap
 
 from .clients import open_client
 from .demo_view import Teller
 from .doors import open_admin
 from .gameday_keys import CONTENDED, VALUE_BYTES, Filling, keys_on, mixed_keys
-from .gameday_plan import Plan, Spot, Step, is_all_up
+from .gameday_plan import FILL_MARGIN, Plan, Spot, Step, is_all_up
 from .gameday_report import Moments, Round
-from .gameday_traffic import Contender, Reader, Worker, Writer
+from .gameday_traffic import Contender, LowReader, Reader, Worker, Writer
 from .session import AdminDoor, Session
 
 WRITERS, KEYS_EACH = 3, 40
 CONTENDERS, CONTENDED_KEYS = 2, 6
 FILLER_WRITES = 0.05
+LOW_READERS = 3  # one alone would only wait for a slow disk
 BEFORE_S, AFTER_S = 1.5, 1.5  # of traffic around the fault and the recovery
 WATCH_S = 0.25  # one look at the map
 AGAIN_S = 0.05
@@ -85,7 +86,6 @@ class GameDay:
         """Each scenario when it is over. One that does not recover ends the day. Whatever ends it,
         faults are ended and the namespace is removed."""
         with open_admin(self.session) as admin, self._cleaned_up():
-            self._fill(admin.hello())
             for step in self.plan.steps:
                 played = self._round(admin, step)
                 yield played
@@ -105,23 +105,38 @@ class GameDay:
             except TierclusterError as error:
                 self.teller.say(f"they could not be removed, and expire by themselves: {error}")
 
-    def _fill(self, tier_map: TierMap) -> None:
-        for node, size in self.plan.fill:
-            self.teller.say(f"filling {node}, so that its lower tiers have work")
-            keys = keys_on(tier_map, self.plan.namespace, f"fill-{node}-", (node,))
-            with open_client(self.session, self.plan.namespace, FILL_TIMEOUT_S) as client:
+    def _fill(self, step: Step, tier_map: TierMap) -> list[str]:
+        """Writes until the lower tiers that are meant have work; keys that they hold. What an
+        earlier scenario took from them is put there anew."""
+        low = [spot for spot in step.spots if spot.tier in (Tier.WARM, Tier.COLD)]
+        if not low:
+            return []
+        self.teller.say(f"{step}: giving the tier work")
+        with open_client(self.session, self.plan.namespace, FILL_TIMEOUT_S) as client:
+            for spot in low:
+                size = dict(self.plan.fill)[spot.node] if step is self._first else FILL_MARGIN
+                prefix = f"fill-{step.scenario.name}-{spot.node}-"
+                keys = keys_on(tier_map, self.plan.namespace, prefix, (spot.node,))
                 self.filling.pour(client, keys, size)
+            return [key for spot in low for key in self.filling.found_in(client, str(spot.tier))]
+
+    @property
+    def _first(self) -> Step:
+        return self.plan.steps[0]
 
     # --- one scenario ---------------------------------------------------------------------------
 
     def _round(self, admin: AdminDoor, step: Step) -> Round:
-        self.teller.say(f"{step}: traffic begins")
         seen = admin.hello()
+        held = self._fill(step, seen)
+        self.teller.say(f"{step}: traffic begins")
         observer = Observer(self.session, seen)
-        workers = self._workers(step, seen)
+        begun = threading.Event()
+        workers = self._workers(step, seen, held, begun)
         earlier = list(self.filling.ops)
         with _running([observer, *workers]):
             time.sleep(BEFORE_S)
+            begun.set()
             moments = self._acts(admin, step, observer, workers)
         ops = [op for worker in workers for op in worker.diary.ops]
         self.filling.went_on(ops)
@@ -200,7 +215,10 @@ class GameDay:
 
     # --- traffic --------------------------------------------------------------------------------
 
-    def _workers(self, step: Step, seen: TierMap) -> list[Worker]:
+    def _workers(
+        self, step: Step, seen: TierMap, held: list[str], begun: threading.Event
+    ) -> list[Worker]:
+        """``held``: keys that the tier which is meant holds now; ``begun``: by the fault."""
         session, space = self.session, self.plan.namespace
         nodes = tuple(spot.node for spot in step.spots)
 
@@ -216,12 +234,14 @@ class GameDay:
             for one in own
         ]
         contenders = [Contender(session, space, next(seeds), contended) for _ in range(CONTENDERS)]
-        reader = Reader(session, space, next(seeds), [*written, *self.filling.numbers])
-        return [*writers, *contenders, reader, *self._filler(next(seeds))]
+        reader = Reader(session, space, next(seeds), written)
+        shares = [held[i::LOW_READERS] for i in range(LOW_READERS)]
+        lower = [LowReader(session, space, next(seeds), share, begun) for share in shares if share]
+        return [*writers, *contenders, reader, *lower, *self._filler(next(seeds))]
 
     def _filler(self, seed: int) -> list[Worker]:
-        """It keeps the lower tiers busy, and reads most of the time: a tier that spoils what it
-        gives back takes every write well, and is found out only when it is read."""
+        """It keeps the lower tiers busy. It reads most of the time, for a tier that spoils what it
+        gives back takes every write well; and it writes anew what a tier has lost."""
         numbers = self.filling.numbers
         if not numbers:
             return []
@@ -229,6 +249,7 @@ class GameDay:
             Writer(
                 self.session, self.plan.namespace, seed,
                 numbers=numbers, size=VALUE_BYTES, writes=FILLER_WRITES, deletes=0.0,
+                refills=True,
             )
         ]  # fmt: skip
 

@@ -3,12 +3,14 @@
     Writer      is the only one who writes its keys: 1, 2, 3, ...; deletes some; reads all
     Contender   writes keys that others write too, each value once; reads them
     Reader      only reads what writers write
+    LowReader   reads what a lower tier holds, from the moment of the fault on
 
 Each is a thread with a client of its own, as applications are processes of their own.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 import time
@@ -108,19 +110,21 @@ def number_in(value: Any) -> int | None:
 
 
 class Writer(Worker):
-    """``numbers`` is what its keys are at; it goes on from there and leaves there what it did."""
+    """``numbers`` is what its keys are at; it goes on from there and leaves there what it did.
+    ``refills``: it writes what it misses, as an application fills its cache; not with ``others``,
+    which are not its own to write."""
 
     def __init__(
         self, session: Session, namespace: str, seed: int, *,
         numbers: dict[str, int], others: Sequence[str] = (), size: int = 100,
-        writes: float = WRITES, deletes: float = DELETES,
+        writes: float = WRITES, deletes: float = DELETES, refills: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(session, namespace, seed)
         self._numbers = numbers
         self._own = list(numbers)
         self._all = [*self._own, *others]
         self._pad = self._rng.randbytes(size)  # that nobody can compress
-        self._writes, self._deletes = writes, deletes
+        self._writes, self._deletes, self._refills = writes, deletes, refills
 
     def step(self, client: ClientDoor) -> None:
         dice = self._rng.random()
@@ -129,8 +133,12 @@ class Writer(Worker):
         elif dice < self._deletes + self._writes:
             self._until_done(client, self._rng.choice(self._own), self._write_next)
         else:
-            key = self._rng.choice(self._all)
-            self.call(key, "r", None, lambda: number_in(client.get(key)))
+            self._read(client, self._rng.choice(self._all))
+
+    def _read(self, client: ClientDoor, key: str) -> None:
+        is_known = self.call(key, "r", None, lambda: number_in(client.get(key)))
+        if self._refills and is_known and self.diary.ops[-1].out is None:
+            self._until_done(client, key, self._write_next)
 
     def _until_done(
         self, client: ClientDoor, key: str, act: Callable[[ClientDoor, str], bool]
@@ -178,5 +186,24 @@ class Reader(Worker):
         self._keys = keys
 
     def step(self, client: ClientDoor) -> None:
-        key = self._rng.choice(self._keys)
+        self.read(client, self._rng.choice(self._keys))
+
+    def read(self, client: ClientDoor, key: str) -> None:
         self.call(key, "r", None, lambda: number_in(client.get(key)))
+
+
+class LowReader(Reader):
+    """Goes through its keys again and again, but not before ``begun``: what is read often moves up
+    into a faster tier, and the one that is meant would have no work when it fails."""
+
+    def __init__(
+        self, session: Session, namespace: str, seed: int, keys: Sequence[str],
+        begun: threading.Event,
+    ) -> None:  # fmt: skip
+        super().__init__(session, namespace, seed, keys)
+        self._begun = begun
+        self._next_keys = itertools.cycle(keys)
+
+    def step(self, client: ClientDoor) -> None:
+        if self._begun.is_set():
+            self.read(client, next(self._next_keys))
