@@ -26,7 +26,8 @@ TIMEOUT_S = 180.0
 SHORT = ("partition_fence", "disk_eio")  # in the default suite, where the machine allows them
 
 
-def run(name: str, seed: int, directory: Path) -> None:
+def run(name: str, seed: int, directory: Path, kind: str) -> None:
+    """``kind``: the first half of the name under which the figures are reported."""
     if reason := missing():
         pytest.skip(reason)
     command = [sys.executable, "-m", "tests.harness.lab", name, str(seed), str(directory)]
@@ -36,7 +37,7 @@ def run(name: str, seed: int, directory: Path) -> None:
     outcome: dict[str, Any] = json.loads((directory / OUTCOME).read_text())
     verdict = outcome["verdict"]
     report(
-        f"lab/{name}", seed=seed, ops=verdict["ops"], errors=verdict["errors"],
+        f"{kind}/{name}", seed=seed, ops=verdict["ops"], errors=verdict["errors"],
         longest_s=verdict["longest_s"], back_s=outcome["back_s"], excused=verdict["excused"],
         violations=outcome["violations"], seconds=outcome["seconds"],
     )  # fmt: skip
@@ -49,7 +50,7 @@ def run(name: str, seed: int, directory: Path) -> None:
 def test_a_fault_in_the_network_or_the_disk_makes_nothing_old_visible(
     name: str, tmp_path: Path
 ) -> None:
-    run(name, 1, tmp_path)
+    run(name, 1, tmp_path, "lab_fast")
 
 
 @pytest.mark.slow
@@ -57,4 +58,4 @@ def test_a_fault_in_the_network_or_the_disk_makes_nothing_old_visible(
 @pytest.mark.parametrize("seed", range(1, RUNS + 1))
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_no_fault_makes_anything_old_visible(name: str, seed: int, tmp_path: Path) -> None:
-    run(name, seed, tmp_path)
+    run(name, seed, tmp_path, "lab")
