@@ -123,7 +123,17 @@ def test_new_secrets_are_for_their_owner_only(run: Run, keys: Path) -> None:
     assert {file.stat().st_mode & 0o077 for file in secrets} == {0}
 
 
-@pytest.mark.parametrize("text", ["", "public-key", 'curve\n public-key = "short"\n', "x" * 2**17])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        f'public-key = "{"#" * 40}"',
+        f'public-key = "{"~" * 40}"',
+        "public-key",
+        'curve\n public-key = "short"\n',
+        "x" * 2**17,
+    ],
+)
 def test_a_file_that_is_no_key_is_named_and_not_quoted(keys: Path, text: str) -> None:
     (keys / "nodes" / "n2.key").write_text(text)
     with pytest.raises(ValueError, match=r"n2\.key is no key file"):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
+import structlog
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -19,6 +22,9 @@ from .view import NodeView
 View = Callable[[], NodeView]
 REQUEST_TIMEOUT_S = 5.0
 MAX_PATH = 1024
+MAX_CONNECTIONS = 64
+
+log = structlog.get_logger("tiercluster.http")
 
 
 class _NodeCollector(Collector):
@@ -150,13 +156,41 @@ def _handler(view: View) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+class _Server(ThreadingHTTPServer):
+    """With a limit on those who are served at once; one more is hung up on."""
+
+    daemon_threads = True
+    request_queue_size = MAX_CONNECTIONS
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._places = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if self._places.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Who leaves before the answer is out is not worth a traceback."""
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            log.error("http_failed", error=repr(error))
+
+
 class HttpServer:
     """Serves until stopped; each request gets a thread of its own that only reads the view."""
 
     def __init__(self, address: str, view: View) -> None:
         host, _, port = address.rpartition(":")
-        self._server = ThreadingHTTPServer((host, int(port)), _handler(view))
-        self._server.daemon_threads = True
+        self._server = _Server((host, int(port)), _handler(view))
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True
         )

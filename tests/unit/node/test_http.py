@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import struct
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -9,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from tiercluster.node.coordinator import Coordinator
-from tiercluster.node.http import HttpServer
+from tiercluster.node.http import MAX_CONNECTIONS, HttpServer
 from tiercluster.node.messages import PeerHeard, ServingChanged, ShardStats, TierStats
 from tiercluster.node.pace import IDLE, Pace
 from tiercluster.node.settings import NodeSettings
@@ -105,3 +109,38 @@ def test_ready_is_only_who_serves(scraped: Scraped) -> None:
     scraped.tell(ServingChanged(True, "lease held", 1))
     assert scraped.get("/readyz")[0] == 503, "it has not caught up yet"
     assert scraped.get("/nothing")[0] == 404
+
+
+def test_one_connection_too_many_is_hung_up_on_and_places_are_given_back(scraped: Scraped) -> None:
+    host, _, port = scraped.server.address.rpartition(":")
+    with contextlib.ExitStack() as stack:
+        for _ in range(MAX_CONNECTIONS):
+            stack.enter_context(socket.create_connection((host, int(port)), 5))
+        assert any(_is_hung_up(stack, host, int(port)) for _ in range(20))
+    until = time.monotonic() + 5
+    while time.monotonic() < until:
+        with contextlib.suppress(OSError):
+            assert scraped.get("/healthz") == (200, "alive\n")
+            return
+    pytest.fail("no place was given back")
+
+
+def _is_hung_up(stack: contextlib.ExitStack, host: str, port: int) -> bool:
+    connection = stack.enter_context(socket.create_connection((host, port), 5))
+    connection.settimeout(0.2)
+    try:
+        return connection.recv(1) == b""
+    except TimeoutError:  # one before it is not accepted yet
+        return False
+
+
+def test_who_leaves_early_leaves_no_traceback(
+    scraped: Scraped, capfd: pytest.CaptureFixture[str]
+) -> None:
+    host, _, port = scraped.server.address.rpartition(":")
+    for _ in range(20):
+        with socket.create_connection((host, int(port)), 5) as leaving:
+            leaving.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            leaving.sendall(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n" * 20)
+    assert scraped.get("/healthz")[0] == 200
+    assert "Traceback" not in capfd.readouterr().err

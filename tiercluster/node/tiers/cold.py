@@ -15,7 +15,7 @@ import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tiercluster.node.failures import Failure, FailureKind, from_oserror
 from tiercluster.node.messages import ColdRow
@@ -101,7 +101,7 @@ class ColdStore:
         if marker is None:
             self._start_empty()
             return Opened(None, ())
-        return Opened(marker, tuple(ColdRow(*row) for row in db.execute(_ROWS)))
+        return Opened(marker, tuple(map(_row, db.execute(_ROWS))))
 
     def _open_anew(self, why: str) -> Opened:
         self.close()
@@ -131,7 +131,10 @@ class ColdStore:
     def _take_marker(self, db: sqlite3.Connection) -> Marker | None:
         row = db.execute("SELECT incarnation, generation FROM marker").fetchone()
         db.execute("DELETE FROM marker")
-        return (str(row[0]), int(row[1])) if row else None
+        if row is None:
+            return None
+        incarnation, generation = cold_file.checked(row, cold_file.MARKER)
+        return incarnation, generation
 
     def close(self, marker: Marker | None = None) -> Failure | None:
         """Flush and close; with ``marker`` a restart may trust what is stored. The marker is left
@@ -196,9 +199,9 @@ class ColdStore:
         row = db.execute(_GET, (key, version)).fetchone()
         if row is None:
             return None
-        flags, total, stored = row
+        flags, total, stored = cold_file.checked(row, cold_file.VALUE)
         value = self._faults.after_read(stored)
-        if checksum(key, version, flags, value) != total:
+        if checksum(key, version, cold_file.checked_flags(flags), value) != total:
             raise Damaged(_MISMATCH)
         return value, flags
 
@@ -304,8 +307,16 @@ class ColdStore:
             return Failure(FailureKind.CORRUPT, str(damage))
         except sqlite3.Error as error:
             return from_sqlite(error)
+        except UnicodeDecodeError as error:  # SQLite's own words about a damaged file
+            return Failure(FailureKind.CORRUPT, f"a text in it is none: {error}")
         except OSError as error:
             return from_oserror(error)
+
+
+def _row(columns: tuple[Any, ...]) -> ColdRow:
+    row = ColdRow(*cold_file.checked(columns, cold_file.ROW))
+    cold_file.checked_flags(row.flags)
+    return row
 
 
 def _gone(text: str) -> OSError:

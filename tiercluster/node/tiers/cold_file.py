@@ -11,6 +11,8 @@ import os
 import sqlite3
 import struct
 from pathlib import Path
+from types import NoneType
+from typing import Any
 
 import xxhash
 
@@ -45,6 +47,28 @@ class Damaged(Exception):
     """What was read is not what this store writes."""
 
 
+# The types of columns: SQLite reads whatever the bytes of the file say, in any of them.
+IDENTITY = (bytes,)
+MARKER = (str, int)
+ROW = (bytes, int, int, (float, NoneType), int)
+VALUE = (int, int, bytes)
+NOT_WRITTEN = "a row is not what was written"
+
+
+def checked(row: tuple[Any, ...] | None, types: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The row; Damaged if it is none, or a column holds something else."""
+    if row is None or not all(map(isinstance, row, types)):
+        raise Damaged(NOT_WRITTEN)
+    return row
+
+
+def checked_flags(flags: int) -> int:
+    """They are a byte; Damaged otherwise."""
+    if not 0 <= flags < 256:
+        raise Damaged(NOT_WRITTEN)
+    return flags
+
+
 def checksum(key: bytes, version: int, flags: int, value: bytes) -> int:
     """xxh3 over the whole row, as SQLite stores integers: signed."""
     seed = xxhash.xxh3_64_intdigest(key + struct.pack(">QQ", version, flags))
@@ -69,7 +93,7 @@ def prepare(db: sqlite3.Connection) -> bytes:
         _create_tables(db)
     elif schema != SCHEMA:
         raise Damaged(f"schema {schema}, not {SCHEMA}")
-    (identity,) = db.execute("SELECT id FROM identity").fetchone()
+    (identity,) = checked(db.execute("SELECT id FROM identity").fetchone(), IDENTITY)
     return bytes(identity)
 
 

@@ -29,7 +29,6 @@ _PLAIN = {
     pickle.NONE: 0, pickle.NEWTRUE: 0, pickle.NEWFALSE: 0,
     pickle.BININT: 4, pickle.BININT1: 1, pickle.BININT2: 2, pickle.BINFLOAT: 8,
     pickle.EMPTY_TUPLE: 0, pickle.TUPLE: 0, pickle.TUPLE1: 0, pickle.TUPLE2: 0, pickle.TUPLE3: 0,
-    pickle.EMPTY_LIST: 0, pickle.APPEND: 0, pickle.APPENDS: 0,
 }  # fmt: skip
 _COUNTED = {
     pickle.SHORT_BINBYTES: struct.Struct("<B"), pickle.BINBYTES: struct.Struct("<I"),
@@ -47,15 +46,18 @@ class _PlainUnpickler(pickle.Unpickler):
 
 
 def load(file: IO[bytes]) -> Any:
-    """Plain values from a file; pickle.UnpicklingError (or what torn bytes raise) otherwise."""
+    """Plain values from a file; pickle.UnpicklingError otherwise."""
     return loads(file.read())
 
 
 def loads(data: bytes | str) -> Any:
-    """Plain values from bytes; pickle.UnpicklingError (or what torn bytes raise) otherwise."""
+    """Plain values from bytes; pickle.UnpicklingError otherwise."""
     plain = data if isinstance(data, bytes) else data.encode()
     check(plain)
-    return _PlainUnpickler(io.BytesIO(plain)).load()
+    try:
+        return _PlainUnpickler(io.BytesIO(plain)).load()
+    except Exception as error:
+        raise pickle.UnpicklingError(f"no log entry: {error}") from error
 
 
 def check(data: bytes) -> None:

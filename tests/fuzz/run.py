@@ -1,0 +1,188 @@
+"""The long run: every decoder and the ports of a live cluster, for as long as is wanted.
+
+    nice -n 15 python -m tests.fuzz.run --seconds 3600 --out fuzz.json
+
+Prints a JSON document: runs of each target and how many raised, the slowest run, and the memory of
+this process and of the nodes at the start and at the end. What raised is written to `--found`, a
+file for each, to be kept below `tests/fuzz/corpus` once it is repaired. Exit code 1 if anything
+was found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.harness import zmtp
+from tests.harness.cluster import ClusterUnderTest
+
+from .live import Health, LivePorts
+from .mutate import mutated
+from .targets import TARGETS, Fuzzed
+
+TURN_S = 0.5  # of one target, before the next one
+LIVE_S = 2.0  # of the ports, after a round of all targets
+MIB = 2**20
+# Small, so that full tiers are what the memory starts from.
+SIZES = {"hot": "1MiB", "warm": "1MiB", "cold": "4MiB"}
+MAX_FOUND = 20  # different tracebacks of one target
+MAX_CORPUS = 400  # inputs that were accepted, on which later ones build
+
+
+@dataclass(slots=True)
+class Score:
+    runs: int = 0
+    raised: int = 0
+    slowest_ms: float = 0.0
+    found: dict[str, bytes] = field(default_factory=dict)
+
+
+class Fuzzer:
+    """One target with its own corpus and random numbers."""
+
+    def __init__(self, name: str, target: Fuzzed, seed: int) -> None:
+        self.name, self.score = name, Score()
+        self._target, self._rng = target, random.Random(f"{seed}/{name}")
+        self._corpus = list(target.seeds)
+
+    def turn(self, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self._one(mutated(self._rng, self._corpus))
+
+    def _one(self, data: bytes) -> None:
+        began = time.thread_time()
+        try:
+            self._target.run(data)
+        except Exception:  # noqa: BLE001 - whatever it is, it is what we look for
+            self.score.raised += 1
+            where = "".join(traceback.format_exc().splitlines(keepends=True)[-3:])
+            if len(self.score.found) < MAX_FOUND:
+                self.score.found.setdefault(where, data)
+        self.score.runs += 1
+        took_ms = 1000 * (time.thread_time() - began)
+        self.score.slowest_ms = max(self.score.slowest_ms, took_ms)
+        if self._rng.random() < 0.01 and len(data) < 2000:
+            self._keep(data)
+
+    def _keep(self, data: bytes) -> None:
+        """A walk away from the seeds, which stay."""
+        kept = len(self._target.seeds)
+        if len(self._corpus) < MAX_CORPUS:
+            self._corpus.append(data)
+        elif len(self._corpus) > kept:
+            self._corpus[self._rng.randrange(kept, len(self._corpus))] = data
+
+
+def run(seconds: float, seed: int, found: Path) -> dict[str, Any]:
+    """Until the time is over or a node is not well."""
+    fuzzers = [Fuzzer(name, target, seed) for name, target in TARGETS.items()]
+    for fuzzer in fuzzers:  # what is made once is no growth
+        fuzzer.turn(0.1)
+    gc.collect()
+    rss_start, until, problem = zmtp.memory_bytes(os.getpid()), time.monotonic() + seconds, ""
+    samples: list[dict[str, Any]] = []
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        ClusterUnderTest(Path(directory), faults=False, sizes=SIZES) as cluster,
+    ):
+        ports, health = LivePorts(cluster, seed), Health(cluster)
+        warm_until = time.monotonic() + min(30.0, seconds / 10)
+        nodes_start = health.rss()
+        try:
+            while time.monotonic() < until:
+                for fuzzer in fuzzers:
+                    fuzzer.turn(min(TURN_S, seconds / 4 / len(fuzzers)))
+                _live(ports, min(LIVE_S, seconds / 4))
+                health.check()
+                if time.monotonic() < warm_until:  # until threads and buffers are there
+                    nodes_start, rss_start = health.rss(), zmtp.memory_bytes(os.getpid())
+                _sample(samples, health, seconds, until)
+        except Exception as error:  # noqa: BLE001 - told with the rest
+            problem = f"{type(error).__name__}: {error}"
+        finally:
+            nodes_end, logs, tally = health.rss(), health.logs(), ports.tally
+            health.close()
+            ports.close()
+    _write_found(fuzzers, found)
+    return {
+        "seconds": seconds,
+        "targets": {
+            f.name: {
+                "runs": f.score.runs,
+                "raised": f.score.raised,
+                "slowest_ms": round(f.score.slowest_ms, 1),
+            }
+            for f in fuzzers
+        },
+        "live": {
+            "requests": tally.sent_client,
+            "answered": tally.answered,
+            "raft_messages": tally.sent_raft,
+            "raw_connections": tally.sent_raw,
+            "problem": problem,
+            "bad_log_lines": logs[:5],
+        },
+        "rss_mib": {
+            "fuzzer": [round(rss_start / MIB, 1), round(zmtp.memory_bytes(os.getpid()) / MIB, 1)],
+            "nodes": [
+                [round(a / MIB, 1), round(b / MIB, 1)]
+                for a, b in zip(nodes_start, nodes_end, strict=True)
+            ],
+            "samples": samples,
+        },
+        "ok": not (problem or logs or any(f.score.raised for f in fuzzers)),
+    }
+
+
+def _sample(samples: list[dict[str, Any]], health: Health, seconds: float, until: float) -> None:
+    """The memory about twelve times a run."""
+    passed = seconds - (until - time.monotonic())
+    if passed >= len(samples) * seconds / 12:
+        nodes = [round(rss / MIB, 1) for rss in health.rss()]
+        own = round(zmtp.memory_bytes(os.getpid()) / MIB, 1)
+        samples.append({"s": round(passed), "fuzzer": own, "nodes": nodes})
+
+
+def _live(ports: LivePorts, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        ports.turn()
+
+
+def _write_found(fuzzers: list[Fuzzer], found: Path) -> None:
+    for fuzzer in fuzzers:
+        for number, (where, data) in enumerate(fuzzer.score.found.items()):
+            found.mkdir(parents=True, exist_ok=True)
+            (found / f"{fuzzer.name}-{number}.bin").write_bytes(data)
+            (found / f"{fuzzer.name}-{number}.txt").write_text(where)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--seconds", type=float, default=3600.0)
+    parser.add_argument("--seed", type=int, default=None, help="default: another one each time")
+    parser.add_argument("--out", type=Path, help="the figures; default: stdout")
+    parser.add_argument("--found", type=Path, default=Path("fuzz-found"))
+    given = parser.parse_args()
+    seed = time.time_ns() if given.seed is None else given.seed
+    figures = {"seed": seed, **run(given.seconds, seed, given.found)}
+    text = json.dumps(figures, indent=1)
+    if given.out:
+        given.out.write_text(text + "\n")
+    print(text)
+    return 0 if figures["ok"] else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
