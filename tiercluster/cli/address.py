@@ -10,6 +10,8 @@ DEFAULT_CLUSTER = f"127.0.0.1:{DEFAULT_PORT}"
 
 def split(text: str) -> tuple[str, int]:
     """Host and port; ValueError says what is wrong."""
+    if "@" in text:
+        raise ValueError("an address holds no user or password: write HOST:PORT")
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not colon or not host or not port.isascii() or not port.isdigit():

@@ -23,6 +23,7 @@ from .readers import (
     read_address_or_none,
     read_count,
     read_flag,
+    read_keys,
     read_number,
     read_path,
     read_peers,
@@ -106,6 +107,7 @@ _READ_BY_NAME: dict[str, Callable[[Any], Any]] = {
     "http": read_address_or_none,
     "join": read_address_or_none,
     "peers": read_peers,
+    "keys": read_keys,
 }
 
 

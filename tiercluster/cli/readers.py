@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tiercluster.cluster.keys_files import check_directory
+
 from . import address
 from .units import parse_size
 
@@ -51,6 +53,13 @@ def read_size(value: Any) -> int:
 
 def read_path(value: Any) -> Path:
     return Path(read_text(value)).expanduser() if not isinstance(value, Path) else value
+
+
+def read_keys(value: Any) -> Path:
+    """A directory of keys."""
+    path = read_path(value)
+    check_directory(path)
+    return path
 
 
 def read_address(value: Any) -> str:

@@ -48,9 +48,17 @@ def make_keys(directory: str | os.PathLike[str], name: str) -> Path:
     return Path(public)
 
 
+def check_directory(directory: str | os.PathLike[str]) -> None:
+    """ValueError for a key that was given in the place of a directory of keys; it is not quoted."""
+    text = os.fspath(directory)
+    if _is_key(text.encode(errors="replace")) and not os.path.exists(text):
+        raise ValueError("a directory of keys is needed; what was given looks like a key itself")
+
+
 def load_client_keys(directory: str | os.PathLike[str], name: str = CLIENT) -> CurveKeys:
     """A client's key pair and the cluster's public keys; ValueError says which file is missing or
     is none."""
+    check_directory(directory)
     public, secret = read_pair(Path(directory) / f"{name}.key_secret")
     server, *others = server_keys(Path(directory))
     return CurveKeys(public, secret, server, tuple(others), os.fspath(directory), name)

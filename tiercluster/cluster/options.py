@@ -93,7 +93,8 @@ def parse_nodes(nodes: str | Iterable[str]) -> tuple[str, ...]:
 def _address(text: str) -> str:
     match = _ADDRESS.fullmatch(text.strip()) if isinstance(text, str) else None
     if match is None or not 0 < int(match["port"] or DEFAULT_PORT) < 65536:
-        raise ValueError(f"{text!r} is no node address: write HOST:PORT")
+        what = repr(text) if "@" not in str(text) else "what holds a user or password"
+        raise ValueError(f"{what} is no node address: write HOST:PORT")
     return f"{match['host']}:{int(match['port'] or DEFAULT_PORT)}"
 
 
@@ -118,12 +119,13 @@ def arguments_of_url(url: str) -> dict[str, Any]:
     """``tier://h:p,h:p/namespace?timeout=0.2&on_error=miss`` as arguments of a client."""
     parts = urlsplit(url)
     if parts.scheme != SCHEME:
-        raise ValueError(f"{url!r} is no cluster URL: write {SCHEME}://HOST:PORT/NAMESPACE")
+        # Not quoted: another service's URL may hold a password.
+        raise ValueError(f"no cluster URL: write {SCHEME}://HOST:PORT/NAMESPACE")
     arguments: dict[str, Any] = {"nodes": parts.netloc or DEFAULT_NODES}
     arguments["namespace"] = unquote(parts.path.removeprefix("/"))
     for name, text in parse_qsl(parts.query, keep_blank_values=True, strict_parsing=False):
         if name not in _PARSERS:
-            raise ValueError(f"unknown option {name!r} in {url!r}: {', '.join(sorted(_PARSERS))}")
+            raise ValueError(f"unknown option {name!r} in a URL: {', '.join(sorted(_PARSERS))}")
         arguments[name] = _parsed(name, text)
     return arguments
 

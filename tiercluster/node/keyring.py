@@ -20,6 +20,7 @@ from tiercluster.cluster.keys_files import (
     CLIENT,
     GENERATIONS,
     SERVER,
+    check_directory,
     read_pair,
     read_public,
     server_keys,
@@ -62,6 +63,7 @@ class NodeKeys:
 
 def load_node_keys(directory: Path, node: str) -> NodeKeys:
     """The keys of this node; ValueError says which file is missing or is none."""
+    check_directory(directory)
     clients = _at_most(sorted((directory / CLIENTS).glob("*")))
     return NodeKeys(
         server=KeyPair(*read_pair(directory / f"{SERVER}{SECRET}")),
