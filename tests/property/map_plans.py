@@ -8,6 +8,7 @@ from dataclasses import replace
 from hypothesis import strategies as st
 
 from tiercluster.tiermap import (
+    SLOW,
     TIERS,
     Admin,
     Barrier,
@@ -79,7 +80,7 @@ COMMANDS: tuple[st.SearchStrategy[Command], ...] = (
         **envelope,
         ref=refs,
         generation=generations,
-        reason=st.sampled_from(["EIO", "timeout"]),
+        reason=st.sampled_from(["EIO", "timeout", f"{SLOW}12 ms"]),
         evidence=evidences,
     ),
     st.builds(TierRecovering, **envelope, ref=refs, generation=generations, evidence=evidences),

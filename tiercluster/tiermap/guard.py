@@ -20,7 +20,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .types import DEFAULT_MAX_UNAVAILABLE, TIERS, Member, NodeState, Tier, TierMap, TierRef
+from .types import (
+    DEFAULT_MAX_UNAVAILABLE,
+    FIRST_LEVEL,
+    TIERS,
+    Member,
+    NodeState,
+    Tier,
+    TierMap,
+    TierRef,
+)
 
 SLOW_LEAVES = 2  # tiers of the class in service, when a slow one is taken out
 _ROUNDING = 1e-9  # makes a third of three one, whatever the setting's last digit
@@ -70,7 +79,9 @@ class Guard:
 def refusal_of_slow(tier_map: TierMap, ref: TierRef) -> str:
     """Why a tier that works, only slowly, is not taken out, in words; empty if it may be. It does
     more than none: so one of a class at a time, none while another of the class is out for
-    whatever reason, and two at least are left."""
+    whatever reason, and two at least are left. Members of level 1 would not ask that."""
+    if tier_map.level == FIRST_LEVEL:
+        return f"a cluster of level {FIRST_LEVEL} takes out what fails, and nothing that is slow"
     out = [node for node in unavailable(tier_map, ref.tier) if node != ref.node]
     if out:
         return f"{out[0]}/{ref.tier} is out already; a slow tier goes only where all others are in"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from .commands import Drain, Drained, Restore, TierFailed, TierRecovered, TierRecovering
 from .guard import Guard, refusal_of_slow
 from .limits import brief
-from .types import Admin, Health, Member, NodeState, Tier, TierMap, TierRecord
+from .types import FIRST_LEVEL, Admin, Health, Member, NodeState, Tier, TierMap, TierRecord
 from .verdict import (
     Verdict,
     done,
@@ -31,12 +31,14 @@ def tier_failed(tier_map: TierMap, command: TierFailed) -> Verdict:
     if record.health is Health.DOWN:
         return noop(f"{command.ref} is DOWN already")
     after = with_record(tier_map, command.ref, _failed(record, command))
-    refusal = refusal_of_slow(tier_map, command.ref) if command.is_slow else ""
+    # A member of level 1 knows of no slow tiers, and must come to the same verdict.
+    is_slow = command.is_slow and tier_map.level > FIRST_LEVEL
+    refusal = refusal_of_slow(tier_map, command.ref) if is_slow else ""
     refusal = refusal or Guard.of(tier_map).refusal(tier_map, after)
     if not refusal:
         return done(after)
     reason = brief(f"refused by the guard: {refusal}")
-    if command.is_slow:
+    if is_slow:
         return refused(reason)
     return refused(reason, _suspected(tier_map, record, command, reason))
 

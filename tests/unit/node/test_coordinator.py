@@ -58,6 +58,7 @@ from tiercluster.node.messages import (
 )
 from tiercluster.node.settings import NodeSettings, RecoverySettings
 from tiercluster.tiermap import (
+    LEVEL,
     Admin,
     Barrier,
     Command,
@@ -85,7 +86,7 @@ from tiercluster.tiermap.raft import Applied, BarrierDone, Counted, Healed, Sick
 
 O = TypeVar("O")  # noqa: E741
 SETTINGS = NodeSettings(recovery=RecoverySettings(jitter=0.0))
-LEADS = Standing("n1", True, True, 1)
+LEADS = Standing("n1", True, True, 1, LEVEL)
 LOST = Standing(None, False, False, 1)
 OPEN = ColdReady(False, "", 0, None)
 
@@ -93,14 +94,15 @@ OPEN = ColdReady(False, "", 0, None)
 def join(node: str, number: int = 1, expected: str = "") -> NodeJoined:
     return NodeJoined(id=f"join-{node}-{number}", by=node, node=node, cluster="default",
                       address=f"{node}:1", raft=f"{node}:2", expected=expected,
-                      incarnation=f"{node}-t#{number}")  # fmt: skip
+                      incarnation=f"{node}-t#{number}", level=LEVEL)  # fmt: skip
 
 
 class World:
     """One node n1, a consensus that commits at once unless ``commits`` is False, and other members
     that are heard unless they are silent."""
 
-    def __init__(self, *others: str, state: MapState | None = None, cold: ColdReady = OPEN) -> None:
+    def __init__(self, *others: str, state: MapState | None = None, cold: ColdReady = OPEN,
+                 leads: Standing = LEADS) -> None:  # fmt: skip
         self.state = state or MapState()
         for node in others:
             self.state = apply(self.state, join(node))
@@ -114,7 +116,7 @@ class World:
         ids = count()
         self.node = Coordinator(SETTINGS, "t", lambda: f"id-{next(ids)}", lambda: 0.5, self.now)
         self.tell(Applied(self.state))
-        self.tell(LEADS)
+        self.tell(leads)
         self.tell(cold)
         self.run(0.1)
 

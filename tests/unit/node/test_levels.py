@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.unit.node.test_coordinator import LEADS, World
+from tests.unit.node.test_coordinator import LEADS, World, join
 from tiercluster.node.levels import PeerLevels, level_to_join, raise_desire
 from tiercluster.node.membership import Membership
 from tiercluster.node.messages import LevelHeard
@@ -130,9 +130,9 @@ def test_a_join_carries_level_and_replicas_only_where_they_can_be_read() -> None
 
 
 def test_a_coordinator_raises_the_level_once_all_were_heard() -> None:
-    world = World("n2")
+    world = World(state=apply(MapState(), replace(join("n2"), level=1)))
+    world.others.append("n2")
     assert world.state.map.level == 1
-    world.tell(replace(LEADS, level=2))
     world.tell(LevelHeard("of an earlier map", 2))
     world.run(1.0)
     assert world.state.map.level == 1
@@ -145,10 +145,12 @@ def test_a_coordinator_raises_the_level_once_all_were_heard() -> None:
 
 
 def test_a_new_cluster_begins_at_the_level_of_its_voters() -> None:
-    world = World()
-    assert world.state.map.level == 1, "nobody has told what the voters speak"
-    join = NodeJoined(id="j", by="n2", node="n2", cluster="default", address="a:1",
-                      incarnation="p#1", level=2)  # fmt: skip
-    upgraded = World(state=apply(MapState(), join))
-    assert upgraded.state.map.level == 2
-    assert [m.level for m in upgraded.state.map.members] == [2, 2]
+    assert World().state.map.level == LEVEL
+    older = World(leads=replace(LEADS, level=1))
+    assert older.state.map.level == 1, "a majority of the voters speaks nothing newer"
+
+
+def test_a_join_says_its_level_where_it_can_be_read() -> None:
+    assert [m.level for m in World("n2").state.map.members] == [LEVEL, LEVEL]
+    older = World(state=apply(MapState(), replace(join("n2"), level=1)))
+    assert [m.level for m in older.state.map.members] == [1, 1]

@@ -29,6 +29,7 @@ from tiercluster.tiermap import (
     apply,
     outcome_of,
 )
+from tiercluster.tiermap.guard import refusal_of_slow
 
 RULES = SlownessSettings()
 FAST, SICK = Pace(0.002, 100), Pace(0.1, 100)
@@ -222,6 +223,16 @@ def test_a_slow_tier_stays_while_another_is_out_for_any_reason() -> None:
         state = apply(cluster("n1", "n2", "n3", "n4"), reason)
         command = slow_command(state, "n1")
         assert code(apply(state, command), command) is OutcomeCode.REFUSED
+
+
+def test_at_level_one_a_slow_tier_is_judged_as_its_members_judge_it() -> None:
+    """They know of no slow tiers: for them it has failed. So nobody asks for it there."""
+    state = cluster("n1", "n2")
+    older = tuple(replace(m, level=1) for m in state.map.members)
+    state = replace(state, map=replace(state.map, members=older, replicas=0))
+    command = slow_command(state, "n1")
+    assert "level 1" in refusal_of_slow(state.map, command.ref)
+    assert code(apply(state, command), command) is OutcomeCode.DONE
 
 
 def test_a_slow_tier_stays_where_fewer_than_two_would_be_left() -> None:
