@@ -45,7 +45,7 @@ from .wire import Incr, Kind, Mode, Place, Report, StatusQuery, WireError
 
 T = TypeVar("T")
 MAKER_MARK = b"m"  # before the names of leases of get_or_set
-LEASE_S = 30.0  # of one maker in get_or_set, unless told
+LEASE_S = 10.0  # of one maker in get_or_set, unless told
 PAUSE_S = 0.02  # between looks at what another client is making
 MAX_PAUSE_S = 0.2
 

@@ -27,6 +27,7 @@ CLIENT_ID_BYTES = 8
 NAME_BYTES = 20  # of a write in a Replicate: client, request id, ms that its answer is kept
 MISS = -1  # in place of a value's size
 LEFT_OUT = -2
+CLEAR_EVER = 2**62
 
 
 class WireError(ValueError):
@@ -72,6 +73,8 @@ class Kind(IntEnum):
     REPLICATE = 44
     FILL = 45
     PEER_PACE = 46
+    LEASES_ASK = 47
+    LEASES_TELL = 48
 
 
 class OpKind(IntEnum):
@@ -85,7 +88,7 @@ class OpKind(IntEnum):
 # The version in which a kind came, where that is not the oldest.
 SINCE: dict[Kind, int] = {
     Kind.REPLICATE: 2, Kind.FILL: 2, Kind.PEER_PACE: 2, Kind.NODE_FAULT: 2, Kind.WATCH_GET: 2,
-    Kind.NEAR_LEASE: 2, Kind.INVALIDATE: 2,
+    Kind.NEAR_LEASE: 2, Kind.INVALIDATE: 2, Kind.LEASES_ASK: 2, Kind.LEASES_TELL: 2,
 }  # fmt: skip
 PRIOR_SINCE = MOVED_SINCE = 2  # an earlier request named in a request; the status MOVED
 
@@ -317,6 +320,31 @@ class Paced:
     write_us: int
     writes: int
     shape: ClassVar[str] = "s s s u u u u"
+
+
+@dataclass(frozen=True, slots=True)
+class LeasesAsked:
+    """Which leases of this slot has the node granted that owned it until ``ring_version``?"""
+
+    slot: int
+    ring_version: int
+    shape: ClassVar[str] = "u u"
+
+
+@dataclass(frozen=True, slots=True)
+class Leases:
+    """What a node has granted: ``left_ms`` until each lease ends. ``clear_ms``: for how long it has
+    known of all leases there were, CLEAR_EVER: always. ``known`` False: it cannot tell. Both the
+    answer to LeasesAsked and, told to all, what a node says that stops."""
+
+    node: str
+    incarnation: str
+    known: bool
+    clear_ms: int
+    keys: tuple[bytes, ...] = ()
+    versions: tuple[int, ...] = ()
+    left_ms: tuple[int, ...] = ()
+    shape: ClassVar[str] = "s s b u K V V"
 
 
 @dataclass(frozen=True, slots=True)
@@ -583,12 +611,12 @@ class Ack:
 Fields = (
     Get | Store | Delete | Incr | Touch | Peek | Scan | DeletePrefix | Hello | Subscribe | Propose
     | StatusQuery | EventsQuery | Fault | NodeFault | Probe | Ping | ColdPut | ColdGet | ColdDrop
-    | Replicate | Fill | Paced | WatchGet | NearLease
+    | Replicate | Fill | Paced | WatchGet | NearLease | LeasesAsked | Leases
 )  # fmt: skip
 Result = (
     Values | Stored | Flags | Counter | Peeked | Page | Count | Welcome | MapUpdate | Decided
     | Report | EventList | Pong | ColdValue | Confirmed | Refusal | Ack | Watched | NearGrant
-    | Invalidated
+    | Invalidated | Leases
 )  # fmt: skip
 
 ASKED: dict[Kind, type[Fields]] = {
@@ -598,7 +626,8 @@ ASKED: dict[Kind, type[Fields]] = {
     Kind.EVENTS: EventsQuery, Kind.FAULT: Fault, Kind.PROBE: Probe, Kind.PEER_PING: Ping,
     Kind.COLD_PUT: ColdPut, Kind.COLD_GET: ColdGet, Kind.COLD_DROP: ColdDrop,
     Kind.REPLICATE: Replicate, Kind.FILL: Fill, Kind.PEER_PACE: Paced, Kind.NODE_FAULT: NodeFault,
-    Kind.WATCH_GET: WatchGet, Kind.NEAR_LEASE: NearLease,
+    Kind.WATCH_GET: WatchGet, Kind.NEAR_LEASE: NearLease, Kind.LEASES_ASK: LeasesAsked,
+    Kind.LEASES_TELL: Leases,
 }  # fmt: skip
 ANSWERED: dict[Kind, type[Result]] = {
     Kind.GET: Values, Kind.STORE: Stored, Kind.DELETE: Flags, Kind.INCR: Counter,
@@ -608,7 +637,7 @@ ANSWERED: dict[Kind, type[Result]] = {
     Kind.PROBE: Report, Kind.PEER_PING: Pong, Kind.COLD_PUT: Ack, Kind.COLD_GET: ColdValue,
     Kind.COLD_DROP: Ack, Kind.REPLICATE: Confirmed, Kind.FILL: Ack, Kind.PEER_PACE: Ack,
     Kind.NODE_FAULT: Ack, Kind.WATCH_GET: Watched, Kind.NEAR_LEASE: NearGrant,
-    Kind.INVALIDATE: Invalidated,
+    Kind.INVALIDATE: Invalidated, Kind.LEASES_ASK: Leases, Kind.LEASES_TELL: Ack,
 }  # fmt: skip
 
 

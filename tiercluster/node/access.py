@@ -24,7 +24,8 @@ class Role(StrEnum):
 
 _ADMIN_KINDS = frozenset({Kind.PROPOSE, Kind.PROBE, Kind.FAULT, Kind.NODE_FAULT})
 _NODE_KINDS = frozenset({Kind.PEER_PING, Kind.PEER_PACE, Kind.COLD_PUT, Kind.COLD_GET,
-                         Kind.COLD_DROP, Kind.REPLICATE, Kind.FILL})  # fmt: skip
+                         Kind.COLD_DROP, Kind.REPLICATE, Kind.FILL, Kind.LEASES_ASK,
+                         Kind.LEASES_TELL})  # fmt: skip
 
 
 def is_allowed(role: Role | None, kind: Kind) -> bool:

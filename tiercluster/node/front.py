@@ -14,6 +14,7 @@ from typing import Protocol
 from tiercluster.cluster.ring import slot_of, slots_of
 from tiercluster.cluster.wire import (
     MOVED_SINCE,
+    OLDEST_VERSION,
     SINCE,
     Ack,
     Confirmed,
@@ -83,6 +84,12 @@ from .writelog import Answered, WriteLog
 STATS_PERIOD_S = 1.0
 OPEN_TOKEN = 0  # of the first ColdOpen; the shard counts its own from 1
 
+_OF_THE_CORE = frozenset(
+    {
+        Kind.COLD_PUT, Kind.COLD_GET, Kind.COLD_DROP, Kind.FILL, Kind.FAULT, Kind.LEASES_ASK,
+        Kind.LEASES_TELL,
+    }
+)  # fmt: skip
 _REFUSED_BEFORE = Answered(Status.RETRY, Refusal("a copy of this request was refused"), b"")
 
 
@@ -156,6 +163,8 @@ class Front:
             self._ping_all(now)
             self._watch_copies(now)
             self._ownership.tick(now)
+            if self._ownership.is_settled:
+                self._shard.settled(now)
             self._writes.expire(now)
             self._subscribers.expire(now)
             self._watches.expire(now)
@@ -342,7 +351,7 @@ class Front:
                 self._ask_control(origin, request, now)
             case Kind.REPLICATE:
                 self._replicate(origin, request, now)
-            case Kind.COLD_PUT | Kind.COLD_GET | Kind.COLD_DROP | Kind.FILL | Kind.FAULT:
+            case kind if kind in _OF_THE_CORE:
                 answer = self._shard.handle(request, origin, now)
                 if answer is not None:
                     self._reply(origin, *answer, now)
@@ -441,8 +450,7 @@ class Front:
                     self.desk.count("cold_shed")
                     self._shard.cold_shed(command, now)
             case ToPeer(node, kind, fields, body, token):
-                version = self._map.version
-                if not self._doors.send_peer(node, kind, token, version, fields, body):
+                if not self._tell_peer(node, kind, fields, body, token):
                     self._shard.peer_answer(token, None, now)
             case ToControl(report):
                 self._doors.tell_control(report)
@@ -459,17 +467,23 @@ class Front:
         for node in self._others_up():
             self._doors.send_peer(node, Kind.PEER_PING, 0, version, ping, b"")
 
+    def _tell_peer(
+        self, node: str, kind: Kind, fields: Fields, body: bytes = b"", rid: int = 0
+    ) -> bool:
+        """Not while the cluster runs at a level that has no such message."""
+        if self._map.level < SINCE.get(kind, OLDEST_VERSION):
+            return False
+        return self._doors.send_peer(node, kind, rid, self._map.version, fields, body)
+
     def _others_up(self) -> list[str]:
         me = self._settings.id
         return [m.id for m in self._map.members if m.state is NodeState.UP and m.id != me]
 
     def _tell_paces(self, stats: ShardStats) -> None:
-        if self._map.level < SINCE[Kind.PEER_PACE]:
-            return
-        me, version = self._ownership.incarnation, self._map.version
+        me = self._ownership.incarnation
         for paced in told(self._settings.id, me, stats, self._settings.slowness.samples):
             for node in self._others_up():
-                self._doors.send_peer(node, Kind.PEER_PACE, 0, version, paced, b"")
+                self._tell_peer(node, Kind.PEER_PACE, paced)
 
     def _paced(self, origin: Origin, paced: Fields, now: float) -> None:
         assert isinstance(paced, Paced)
@@ -548,8 +562,15 @@ class Front:
             case StopServing(grace_s):
                 self._stopping = True
                 self._open_gate()
+                self._say_farewell(now)
                 self._shard.begin_stop(now, grace_s)
                 self._ping_all(now)
+
+    def _say_farewell(self, now: float) -> None:
+        """The gate is shut: what was granted so far is all."""
+        leases = self._shard.farewell(now)
+        for node in self._others_up():
+            self._tell_peer(node, Kind.LEASES_TELL, leases)
 
     def _open_gate(self) -> None:
         self._gate.open = self._grants and not self._stopping and bool(self._ownership.incarnation)
@@ -570,6 +591,7 @@ class Front:
         self._shard.use_stint(new, self._ownership.incarnation, changed, now)
         if changed:
             self._watches.drop_all()
+            self._shard.use_slots(new, self._ownership)
         self._open_gate()
         self._decide_on_cold_rows(now, wall)
         self._carry_out(now)

@@ -19,6 +19,8 @@ from tiercluster.cluster.wire import (
     Fill,
     Get,
     Incr,
+    Leases,
+    LeasesAsked,
     Peek,
     Refusal,
     Replicate,
@@ -57,6 +59,7 @@ from .holdings import ColdBook, Holdings
 from .keeping import Keeping
 from .messages import ColdAnswer, ColdCommand, ColdFault, ColdRow, ShardStats, TierStats
 from .moves import Moves
+from .ownership import Ownership
 from .pace import IDLE
 from .peerbook import PeerBook
 from .placing import Placing
@@ -72,6 +75,7 @@ from .sweep import Sweep
 from .tiers.faults import FaultPlan
 from .tiers.hot import HotTier
 from .tiers.warm import WarmTier
+from .verbs_lease import LeaseVerbs, is_about_leases
 from .verbs_read import ReadVerbs
 from .verbs_scan import ScanVerbs
 from .verbs_write import WriteVerbs
@@ -122,6 +126,7 @@ class Shard:
         )  # fmt: skip
         self._foreign = Foreign(self._holdings, self._moves, self._effects)
         self._auditor = Auditor(self._holdings, self.keeping, self._peers)
+        self._leases = LeaseVerbs(settings.id, self._holdings.directory, self._peers)
         self._probes = Probes(self._holdings, self._remedies, settings, self._effects)
         self._sweep = Sweep(self._holdings)
         self._drains = Drains(
@@ -163,6 +168,18 @@ class Shard:
         """Writes of other owners whose retries may come here."""
         return self._copies.take_remembered()
 
+    def use_slots(self, tier_map: TierMap, ownership: Ownership) -> None:
+        """Slots may have been gained or lost: who granted their leases before?"""
+        self._leases.use_map(tier_map, ownership)
+
+    def settled(self, now: float) -> None:
+        """Every slot of this node is served."""
+        self._leases.book.settled(now)
+
+    def farewell(self, now: float) -> Leases:
+        """The leases that this node has granted; it will grant no more."""
+        return self._leases.farewell(now)
+
     def use_wall(self, offset_s: float) -> None:
         """The wall clock less the monotonic clock, for expiry times that outlive the process."""
         self._moves.wall_offset = offset_s
@@ -178,6 +195,12 @@ class Shard:
         match asked:
             case Get():
                 return self._read.get(asked, slots or slots_of(asked.keys), origin, now)
+            case Store() | Delete() | Peek() if is_about_leases(asked):
+                return self._about_leases(asked, slots, now)
+            case LeasesAsked():
+                return self._leases.answer(asked, now)
+            case Leases():
+                return self._leases.hear(asked, now)
             case Store():
                 slots = slots or slots_of(asked.keys)
                 return self._write.store(asked, slots, request.body, origin, now)
@@ -203,6 +226,17 @@ class Shard:
                 return self._inject(asked, now)
             case _:
                 return _NOT_OURS
+
+    def _about_leases(
+        self, asked: Store | Delete | Peek, slots: Sequence[int], now: float
+    ) -> Answered:
+        match asked:
+            case Store():
+                return self._leases.store(asked, (slots or slots_of(asked.keys))[0], now)
+            case Delete():
+                return self._leases.delete(asked, now)
+            case Peek():
+                return self._leases.peek(asked, now)
 
     def _inject(self, asked: Fault, now: float) -> Answered:
         if not self._settings.allow_faults:
@@ -250,6 +284,7 @@ class Shard:
         self._filling.tick(now)
         self.streams.tick(now)
         self._auditor.tick(now)
+        self._leases.book.tick(now)
         self._sweep.tick(now)
         self._drains.tick(now)
         self._moves.make_room(now)
@@ -343,5 +378,7 @@ class Shard:
             *self._auditor.counters(),
             ("near_watches", self._holdings.watches.count),
             ("near_told", self._holdings.watches.told),
+            ("leases", self._leases.book.count),
+            ("leases_refused_unknown", self._leases.book.refused),
             *self._remedies.counters(),
         )
