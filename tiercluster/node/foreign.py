@@ -33,8 +33,11 @@ from .peerbook import REMOTE_TTL_S
 
 MARK = b"\xff"  # the first byte of a row kept for another node
 MAX_OUTAGE_BYTES = 128
+MAX_WRITING = 32  # entries of others on their way to our disk; it has our own to write, too
+MAX_READING = 64  # reads for others
 EXPIRE_A_TICK = 1000  # entries looked at
 
+_BUSY = Status.SHED, Refusal("too much is under way for other nodes"), b""
 _NO_ROOM = Status.SHED, Refusal("no room for other nodes' entries"), b""
 _FAILED = Status.REFUSED, Refusal("the cold tier failed"), b""
 _NOT_USABLE = Status.REFUSED, Refusal("the cold tier takes nothing now"), b""
@@ -73,6 +76,8 @@ class Foreign:
         self._moves = moves
         self._effects = effects
         self._kept: dict[str, OrderedDict[bytes, _Kept]] = {}
+        self._writing = self._reading = 0
+        self.refused = 0  # what others wanted kept or read
 
     @property
     def count(self) -> int:
@@ -107,7 +112,9 @@ class Foreign:
             return _NOT_USABLE
         cost = len(value) + len(asked.key) + len(asked.outage) + OVERHEAD_BYTES
         if cost > min(cold.largest, cold.foreign_capacity):
-            return _NO_ROOM
+            return self._refuse(_NO_ROOM)
+        if self._writing >= MAX_WRITING:
+            return self._refuse(_BUSY)
         self._drop(asked.outage, asked.key)
         generation = standing.generation(COLD)
         ttl = REMOTE_TTL_S if asked.ttl is None else min(asked.ttl, REMOTE_TTL_S)
@@ -122,6 +129,7 @@ class Foreign:
             return ColdPut(token, row, kept.version, generation, asked.flags, expires, value)
 
         def finish(outcome: Outcome, now: float) -> None:
+            self._writing -= 1
             is_current = self._is_kept(asked.outage, asked.key, kept)
             if isinstance(outcome, ColdDone) and is_current:
                 kept.generation = generation
@@ -135,11 +143,13 @@ class Foreign:
 
         self._kept.setdefault(asked.outage, OrderedDict())[asked.key] = kept
         cold.foreign_bytes += cost
+        self._writing += 1
         if not self._holdings.queue.ask(
             Job(command, finish, len(value), origin.deadline), WRITE, now
         ):
+            self._writing -= 1
             self._drop(asked.outage, asked.key)
-            return _NO_ROOM
+            return self._refuse(_NO_ROOM)
         self._make_room()
         return None
 
@@ -165,21 +175,30 @@ class Foreign:
             or kept.expires <= now
         ):
             return _NOT_HERE
+        if self._reading >= MAX_READING:
+            return self._refuse(_BUSY)
         row = row_key(asked.outage, asked.key)
 
         def command(token: int) -> ColdCommand | None:
             return ColdGet(token, row, asked.version)
 
         def finish(outcome: Outcome, now: float) -> None:
+            self._reading -= 1
             if isinstance(outcome, ColdFound):
                 found = ColdValue(True, outcome.flags)
                 self._effects.answer(origin, (Status.OK, found, outcome.value))
             else:
                 self._effects.answer(origin, _NOT_HERE)
 
+        self._reading += 1
         if not self._holdings.queue.ask(Job(command, finish, 0, origin.deadline), READ, now):
-            return _NO_ROOM
+            self._reading -= 1
+            return self._refuse(_NO_ROOM)
         return None
+
+    def _refuse(self, answer: Answered) -> Answered:
+        self.refused += 1
+        return answer
 
     def _drop(self, outage: str, key: bytes) -> None:
         kept = self._find(outage, key)

@@ -9,13 +9,14 @@ from xxhash import xxh3_64_intdigest
 
 from tiercluster.cluster.ring import SLOT_MASK, Ring, ring_of
 from tiercluster.cluster.routing import failover_cold
-from tiercluster.cluster.wire import Fields, Kind, Reply
+from tiercluster.cluster.wire import Fields, Kind, Reply, Status
 from tiercluster.tiermap import NodeState, Tier, TierMap
 
 from .effects import Effects, ToPeer
 
 MAX_ASKED = 64  # requests under way
 MAX_BYTES = 16 * 2**20  # of values under way
+SHED_PAUSE_S = 0.25  # nothing is sent to be kept after the other node has refused it
 REMOTE_TTL_S = 300.0  # the longest that another node keeps an entry for us
 
 Finish = Callable[[Reply | None, float], None]
@@ -40,7 +41,9 @@ class PeerBook:
         self._token = 0
         self._map = TierMap()
         self._ring: Ring = Ring(())
+        self._paused: dict[str, float] = {}  # nodes that shed, until when
         self.failures = 0
+        self.refusals = 0  # of entries that another node was to keep: by it, or for its sake
 
     def use_map(self, tier_map: TierMap) -> None:
         self._ring = ring_of(tier_map, self._ring)
@@ -62,7 +65,13 @@ class PeerBook:
     def ask(
         self, node: str, kind: Kind, fields: Fields, body: bytes, finish: Finish, now: float
     ) -> bool:
-        """False, and ``finish`` is not called, if too much is under way."""
+        """False, and ``finish`` is not called, if too much is under way, or for an entry that the
+        node was to keep if it has just refused one."""
+        if kind is Kind.COLD_PUT:
+            if now < self._paused.get(node, now):
+                self.refusals += 1
+                return False
+            finish = self._watched(node, finish)
         if len(self._asked) >= MAX_ASKED or self._bytes + len(body) > MAX_BYTES:
             return False
         self._token += 1
@@ -70,6 +79,15 @@ class PeerBook:
         self._bytes += len(body)
         self._effects.waiting.append(ToPeer(node, kind, fields, body, self._token))
         return True
+
+    def _watched(self, node: str, finish: Finish) -> Finish:
+        def watched(reply: Reply | None, now: float) -> None:
+            if reply is not None and reply.status is Status.SHED:
+                self.refusals += 1
+                self._paused[node] = now + SHED_PAUSE_S
+            finish(reply, now)
+
+        return watched
 
     def answered(self, token: int, reply: Reply | None, now: float) -> None:
         asked = self._asked.pop(token, None)
@@ -80,6 +98,7 @@ class PeerBook:
         asked.finish(reply, now)
 
     def tick(self, now: float) -> None:
+        self._paused = {node: until for node, until in self._paused.items() if now < until}
         late = [token for token, asked in self._asked.items() if asked.due <= now]
         for token in late:
             self.answered(token, None, now)

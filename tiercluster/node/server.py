@@ -109,7 +109,7 @@ class ShardWorker:
             if self._authenticator is not None:
                 self._authenticator.stop()
             self._context.term()
-            self.tell_control(ShardStopped(reason))
+            self._tell_control(ShardStopped(reason))
 
     def _loop(self) -> None:
         front = self._front
@@ -225,6 +225,12 @@ class ShardWorker:
         except zmq.Again:
             return False
         return True
+
+    def tell_control(self, report: ShardReport) -> object:
+        taken = self._tell_control(report)
+        if taken is False:
+            self._front.desk.count("reports_dropped")
+        return taken
 
     def send_peer(self, node: str, kind: Kind, rid: int, version: int, fields: Fields,
                   body: bytes) -> bool:  # fmt: skip

@@ -378,6 +378,8 @@ class Shard:
             *self._auditor.counters(),
             ("near_watches", self._holdings.watches.count),
             ("near_told", self._holdings.watches.told),
+            ("refused_to_others", self._foreign.refused),
+            ("refused_by_others", self._peers.refusals),
             ("leases", self._leases.book.count),
             ("leases_refused_unknown", self._leases.book.refused),
             *self._remedies.counters(),

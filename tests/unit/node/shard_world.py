@@ -144,6 +144,7 @@ class FakePeer:
 
     rows: dict[tuple[str, bytes], tuple[int, int, bytes]] = field(default_factory=dict)
     is_dead: bool = False
+    is_shedding: bool = False
 
     def do(self, effect: ToPeer) -> Reply | None:
         if self.is_dead:
@@ -153,6 +154,8 @@ class FakePeer:
 
     def _do(self, asked: Fields, body: bytes) -> tuple[Status, Result, bytes]:
         match asked:
+            case PutForOther() if self.is_shedding:
+                return Status.SHED, Refusal("busy"), b""
             case PutForOther(outage, k, version, flags, _):
                 self.rows[outage, k] = version, flags, body
                 return Status.OK, Ack(), b""

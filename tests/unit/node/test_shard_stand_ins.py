@@ -8,7 +8,8 @@ from tests.unit.node.shard_world import World, key, noise, only
 from tiercluster.cluster.wire import ColdDrop, ColdValue, Status
 from tiercluster.cluster.wire import ColdGet as AskedGet
 from tiercluster.cluster.wire import ColdPut as AskedPut
-from tiercluster.node.foreign import MARK
+from tiercluster.node.foreign import MARK, MAX_READING, MAX_WRITING
+from tiercluster.node.peerbook import SHED_PAUSE_S
 from tiercluster.node.settings import MiB
 from tiercluster.tiermap import Health, Tier
 
@@ -102,3 +103,49 @@ def test_entries_for_others_take_no_more_than_their_share() -> None:
     cold = world.shard._holdings.cold
     assert MiB // 2 < cold.foreign_bytes <= MiB
     assert read_foreign(world) == (False, b""), "the oldest went"
+
+
+def counted(world: World, name: str) -> int:
+    return dict(world.shard.stats().counters)[name]
+
+
+def test_others_get_only_so_much_of_our_disk_at_a_time_and_are_told() -> None:
+    world = foreign_world()
+    world.hold_cold = True
+    rids = [world.send(AskedPut(OUTAGE, key(n), 1, 0, None), b"v") for n in range(MAX_WRITING + 3)]
+    refused = [rid for rid in rids if rid in world.answers]
+    assert refused == rids[MAX_WRITING:]
+    assert {world.answers[rid][0] for rid in refused} == {Status.SHED}
+    assert counted(world, "refused_to_others") == 3
+    assert world.store("mine", b"v")  # ours goes on
+    world.hold_cold = False
+    world.tick()
+    assert all(world.answers[rid][0] is Status.OK for rid in rids[:MAX_WRITING])
+    world.ask(AskedPut(OUTAGE, key("later"), 1, 0, None), b"v")
+
+
+def test_others_read_only_so_much_at_a_time() -> None:
+    world = foreign_world()
+    world.hold_cold = True
+    asked = AskedGet(OUTAGE, key("k"), 77)
+    rids = [world.send(asked) for _ in range(MAX_READING + 1)]
+    assert world.answers[rids[-1]][0] is Status.SHED
+    world.hold_cold = False
+    world.tick()
+    assert all(world.answers[rid][1].found for rid in rids[:-1])
+    assert read_foreign(world) == (True, b"theirs")
+
+
+def test_a_stand_in_that_sheds_is_left_alone_for_a_moment() -> None:
+    world = only()
+    world.store("k", b"v")
+    world.peer.is_shedding = True
+    assert world.store("a", b"v") == 0
+    asked = len(world.peer.rows)
+    world.peer.is_shedding = False
+    assert world.store("b", b"v") == 0  # dropped here, not sent
+    assert len(world.peer.rows) == asked
+    assert counted(world, "refused_by_others") == 2
+    assert world.get("k") == b"v"  # it is read all the same
+    world.tick(SHED_PAUSE_S + 0.01)
+    assert world.store("b", b"v")
