@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -10,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from tiercluster.cli import dev, processes
+from tiercluster.cli.demo import HIGHEST_PORT
 from tiercluster.cli.dev import plans
 from tiercluster.cli.exits import Stop
 from tiercluster.cli.processes import Ended, Nodes, Ready, StopAsked
+from tiercluster.cluster.options import DEFAULT_PORT
+from tiercluster.node.settings import NodeSettings
 
 # A node as far as its parent can tell: ready, then until its input ends or it is told to stop.
 NODE = "import sys; print('ready id=x', flush=True); sys.stdin.read()"
@@ -29,6 +33,16 @@ def test_names_and_ports_are_those_of_the_contract() -> None:
     assert "--raft 127.0.0.1:7802" in arguments
     assert "--peer n1=127.0.0.1:7801 --peer n3=127.0.0.1:7803" in arguments
     assert "n2=" not in arguments
+
+
+def test_h19_default_ports_are_below_the_range_of_outgoing_connections() -> None:
+    """A port in it may be taken when its node comes back, which cost a failover of ten seconds."""
+    most = plans(dev.MAX_NODES, DEFAULT_PORT, Path("/d"))
+    alone = NodeSettings()
+    named = [address for plan in most for address in re.findall(r"127\.0\.0\.1:(\d+)", str(plan))]
+    named += [alone.listen.rpartition(":")[2], alone.raft.rpartition(":")[2], str(HIGHEST_PORT)]
+    assert len(named) > 3 * dev.MAX_NODES
+    assert max(map(int, named)) < 32768
 
 
 def test_of_more_than_five_nodes_five_vote() -> None:

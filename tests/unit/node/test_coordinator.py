@@ -305,6 +305,23 @@ def test_a_proposal_that_is_lost_is_made_again_under_its_id() -> None:
     assert len(world.logged("proposed")) == 2, "one line for a decision, not for each try"
 
 
+def test_h15_a_proposal_of_unknown_fate_that_is_applied_late_and_again_counts_once() -> None:
+    """Nothing that the consensus says of a proposal is believed; only what is applied."""
+    world = World("n2", "n3")
+    world.commits = False
+    world.trip()
+    world.run(1)
+    first, *copies = world.of(TierFailed)
+    before = world.state.map.version
+    world.commit(first)
+    assert world.tier().health is Health.DOWN
+    for copy in copies:
+        world.commit(copy)
+    assert world.state.map.version == before + 1
+    world.run(1)
+    assert len(world.of(TierFailed)) == 1 + len(copies)
+
+
 # --- own tiers ----------------------------------------------------------------------------------
 
 
