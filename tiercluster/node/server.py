@@ -59,7 +59,7 @@ class ShardWorker:
         tell_cold: Callable[[ColdCommand], bool],
         keys: NodeKeys | None = None,
     ) -> None:
-        self.tell_control = tell_control
+        self._tell_control = tell_control
         self.tell_cold = tell_cold
         self.orders: Inbox[ShardOrder] = Inbox(ORDERS_LIMIT)
         self.cold_answers: Inbox[ColdAnswer] = Inbox(COLD_ANSWERS_LIMIT)
