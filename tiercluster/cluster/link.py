@@ -18,7 +18,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from .codec import decode_reply
 from .errors import TierclusterError, Unauthorized
-from .wire import OLDEST_VERSION, Reply
+from .wire import MAX_BODY_BYTES, OLDEST_VERSION, Reply
 
 SEND_QUEUE = 100  # messages
 HEARTBEAT_MS = 100
@@ -266,6 +266,7 @@ def _tune(socket: Socket) -> None:
         (zmq.LINGER, 0),
         (zmq.IMMEDIATE, 1),
         (zmq.SNDHWM, SEND_QUEUE),
+        (zmq.MAXMSGSIZE, MAX_BODY_BYTES),
         (zmq.RCVTIMEO, QUICK_WAIT_MS),
         (zmq.HEARTBEAT_IVL, HEARTBEAT_MS),
         (zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS),

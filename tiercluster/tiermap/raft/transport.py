@@ -32,6 +32,7 @@ RECONNECT_MS, RECONNECT_MAX_MS = 50, 500
 # A partition leaves connections that TCP takes long to give up; this finds them dead.
 HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 500, 2000
 HANDSHAKE_MS = 1000
+MAX_UNREAD_BYTES = 64 * 1024
 # Of five voters, while they connect anew, and of strangers for the time of a handshake.
 LIMITS = Limits(connections=256, watch_bytes=2**20, message_bytes=2 * MAX_MESSAGE_BYTES)
 ZAP_VERSION, ZAP_OK, ZAP_DENIED = b"1.0", b"200", b"400"
@@ -144,6 +145,7 @@ class ZmqWire:
         def open_outlet(server: bytes | None) -> zmq.Socket[bytes]:
             outlet = self._socket(zmq.DEALER, keys)
             outlet.immediate = True  # nothing waits for a peer that is away
+            outlet.rcvhwm, outlet.maxmsgsize = 1, MAX_UNREAD_BYTES  # answers come by the inlet
             outlet.reconnect_ivl, outlet.reconnect_ivl_max = RECONNECT_MS, RECONNECT_MAX_MS
             outlet.heartbeat_ivl, outlet.heartbeat_timeout = HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS
             if server is not None:
