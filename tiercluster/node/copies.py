@@ -162,7 +162,7 @@ class Copies:
         if source is None or source.epoch != asked.epoch:
             source = self._sources[asked.node] = _Source(asked.incarnation, asked.epoch)
             if asked.anew:
-                self._keeping.lost_thread(asked.node)
+                self._keeping.lost_thread(asked.node, now)
                 self._holdings.directory.set_floors(self._keeping.floors, self._keeping.era)
                 self._ask_at = 0.0
         source.applied = asked.seq

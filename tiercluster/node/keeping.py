@@ -9,6 +9,9 @@ becomes the owner. After a gap all that was kept before is worth nothing. Gaps a
 *eras* of this process: each entry carries the era in which it was stored, each slot the era in
 which it began to be kept without a gap, its floor, and an entry below it is invisible.
 
+Two copies of an owner that is gone may differ by what was on its way to both. One of them owns the
+slot now and answers with what it has; the other begins anew.
+
 A pure core; the fourth of the rules in ARCHITECTURE.md that keep the past from being served.
 """
 
@@ -18,10 +21,11 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 
-from tiercluster.cluster.holders import Table, filling_nodes, holders
+from tiercluster.cluster.holders import Table, holders
 from tiercluster.cluster.ring import SLOTS, Ring, ring_of
-from tiercluster.cluster.routing import serving_nodes
-from tiercluster.tiermap import Member, NodeState, TierMap
+from tiercluster.tiermap import NodeState, TierMap
+
+from .between import kept_in_between, may_have_changed
 
 NEW_S = 10.0  # no call that began before is still asking
 NOBODYS = 1 << 40  # a floor above every era: not kept, so nothing that is here of it is visible
@@ -39,6 +43,7 @@ class Keeping:
         self._incarnation = ""
         self._signature: object = None
         self.table: Table = [()] * SLOTS
+        self.since_version = 0  # of the map that changed the table last
         self.floors = [NOBODYS] * SLOTS
         # A slot that this process never kept has no floor: what it holds of it can only come from
         # a clean stop of its last owner, this node.
@@ -86,12 +91,12 @@ class Keeping:
         if me.incarnation != self._incarnation:
             self._drop_all()
             self._incarnation = me.incarnation
-        elif signature == self._signature:
+        elif signature == self._signature and not may_have_changed(old, new):
             return False
-        self._signature = signature
+        self._signature, self.since_version = signature, new.version
         self._ring = ring_of(new, self._ring)
         before, self.table = self.table, holders(self._ring, new)
-        self._compare(before, self._safe_slots(old, new, me))
+        self._compare(before, kept_in_between(self._node, old, new, self._ring))
         return True
 
     def _drop_all(self) -> bool:
@@ -105,7 +110,7 @@ class Keeping:
     def _compare(self, before: Table, safe: Table | None) -> None:
         """``safe``: who kept each slot in every map that may have been in between; None: there was
         none."""
-        node, floors = self._node, self.floors
+        node, floors, has_skipped = self._node, self.floors, safe is not None
         is_new_era = False
         for slot, kept_by in enumerate(self.table):
             if node not in kept_by:
@@ -115,7 +120,11 @@ class Keeping:
                 continue
             was, is_owner = before[slot], kept_by[0] == node
             if node in was and (
-                safe is None or node in safe[slot] or (is_owner and was[0] == node)
+                (is_owner and was[0] == node)
+                or (
+                    (safe is None or node in safe[slot])
+                    and not _may_differ(node, was, kept_by[0], has_skipped)
+                )
             ):
                 # An owner need not ask what was in between: nobody else served before this node
                 # had confirmed the map that says so.
@@ -135,18 +144,6 @@ class Keeping:
         else:
             self._missing.add(slot)
 
-    def _safe_slots(self, old: TierMap, new: TierMap, me: Member) -> Table | None:
-        if new.version == old.version + 1:
-            return None
-        if me.apart_version > old.version or old.copies != new.copies:
-            return [()] * SLOTS
-        assert self._ring is not None
-        # In each map in between at most these served: where this node is among the best of all of
-        # them, it was among the best of those that did.
-        most = serving_nodes(old) | filling_nodes(old) | serving_nodes(new) | filling_nodes(new)
-        most |= {m.id for m in new.members if _has_changed(m, old.version)}
-        return self._ring.leaders(most, new.copies)
-
     def note_time(self, now: float) -> None:
         """After a change; monotonic seconds."""
         if self.era > self._noted:
@@ -165,16 +162,21 @@ class Keeping:
         """The owner has sent everything that it has of these."""
         self._missing.difference_update(s for s in slots if self.owner_of(s) == owner)
 
-    def lost_thread(self, owner: str) -> None:
+    def lost_thread(self, owner: str, now: float) -> None:
         """Writes of this owner have not reached this node: begin anew with its slots."""
         self.era += 1
+        self.note_time(now)
         for slot, kept_by in enumerate(self.table):
             if kept_by and kept_by[0] == owner and self._node in kept_by[1:]:
                 self._begin(slot, is_owner=False)
 
 
-def _has_changed(member: Member, since: int) -> bool:
-    return member.since_version > since or any(t.since_version > since for t in member.tiers)
+def _may_differ(node: str, was: tuple[str, ...], owner: str, has_skipped: bool) -> bool:
+    """Whether the new owner may have writes that ``node`` lacks: both kept copies for an owner that
+    is gone, and what was on its way reached one of them."""
+    if owner in (node, was[0]) or was[0] == node:
+        return False
+    return owner in was or has_skipped
 
 
 def _signature(tier_map: TierMap) -> object:

@@ -1,0 +1,63 @@
+"""What may have been in maps that a node has not seen, when several come at once. Pure.
+
+A member that bears the same incarnation before and after has not joined in between, so its weight
+was the same; one that does not may have been anything, even removed.
+"""
+
+from __future__ import annotations
+
+from tiercluster.cluster.holders import Table
+from tiercluster.cluster.ring import SLOTS, Ring
+from tiercluster.tiermap import LEAST_FOR_COPIES, Member, NodeState, TierMap
+
+
+def may_have_changed(old: TierMap, new: TierMap) -> bool:
+    """Whether another may have kept something in a map between these two, who keep the same."""
+    return new.version > old.version + 1 and any(
+        _has_changed(m, old.version) or m.apart_version > old.version for m in new.members
+    )
+
+
+def kept_in_between(node: str, old: TierMap, new: TierMap, ring: Ring) -> Table | None:
+    """For every slot members that kept it in every map that may have been between these two, as far
+    as it is certain, if ``node`` did; None if no map was. ``ring`` is that of ``new``."""
+    if new.version == old.version + 1:
+        return None
+    earlier = {m.id: m for m in old.members}
+    steady = [m for m in new.members if _is_same(earlier.get(m.id), m)]
+    joined = len(new.members) - len(steady)
+    forgotten = len(earlier.keys() - {m.id for m in new.members})
+    count = new.copies - joined - forgotten
+    is_certain = old.copies == new.copies and _held_throughout(old.member(node), new.member(node))
+    if count < 1 or not is_certain or _may_have_been_few(earlier, steady):
+        return [()] * SLOTS
+    # At most these kept anything: who is among the best of all of them was so in each map.
+    most = [m for m in steady if m.has_tier or earlier[m.id].has_tier
+            or _has_changed(m, old.version)]  # fmt: skip
+    all_of_them = Ring((m.id, m.weight) for m in most).heir_of(ring)
+    return all_of_them.leaders({m.id for m in most}, count)
+
+
+def _is_same(was: Member | None, member: Member) -> bool:
+    return was is not None and was.incarnation == member.incarnation
+
+
+def _may_have_been_few(earlier: dict[str, Member], steady: list[Member]) -> bool:
+    """Whether there may have been so few members that nobody kept copies."""
+    left = NodeState.LEFT
+    stayed = [m for m in steady if left not in (m.state, earlier[m.id].state)]
+    return len(stayed) < LEAST_FOR_COPIES
+
+
+def _held_throughout(was: Member | None, member: Member | None) -> bool:
+    """Whether the member could hold entries all the time, and was reached by all owners."""
+    if was is None or member is None or not _is_same(was, member):
+        return False
+    if member.apart_version > was.apart_version:
+        return False
+    return any(before == now and now.is_readable
+               for before, now in zip(was.tiers, member.tiers, strict=True))  # fmt: skip
+
+
+def _has_changed(member: Member, since: int) -> bool:
+    return member.since_version > since or any(t.since_version > since for t in member.tiers)
