@@ -180,6 +180,8 @@ class Streams:
     def _begin(self, node: str, to: str, now: float) -> None:
         self._epoch += 1
         self._streams[node] = _Stream(node, to, self._epoch, now, node in self._lost)
+        if node in self._lost and not self._is_let_go:
+            self._streams[node].message()  # an empty one: the peer must know before it takes over
 
     def _end(self, stream: _Stream) -> None:
         """The peer is gone, or another since: nothing of it is older than what we wrote."""
@@ -251,7 +253,7 @@ class Streams:
     def _queue_to(self, stream: _Stream, op: Op) -> None:
         if self._is_let_go:
             return
-        message = stream.message()
+        message = self._message(stream)
         message.ops.append(op)
         cost = len(op.key) + len(op.value) + OP_BYTES
         message.size += cost
@@ -259,12 +261,17 @@ class Streams:
         stream.ops += 1
         self._dirty[op.key] = self._dirty.get(op.key, 0) + 1
 
+    def _message(self, stream: _Stream) -> _Message:
+        if not stream.unconfirmed:
+            stream.first_at = self.now
+        return stream.message()
+
     def clear(self, prefix: bytes, cursor: int) -> None:
         """Entries with this prefix, under a cursor of a scan, are gone from all our slots."""
         if self._is_let_go:
             return
         for stream in self._streams.values():
-            stream.message().clear = prefix, cursor
+            self._message(stream).clear = prefix, cursor
 
     def fill(self, node: str, slot: int, key: bytes, version: int, flags: int, expires: float,
              value: bytes) -> None:  # fmt: skip
@@ -278,7 +285,7 @@ class Streams:
         """Everything there is of these slots has been queued for the node."""
         stream = self._streams.get(node)
         if stream is not None and not self._is_let_go:
-            stream.message().filled = slots
+            self._message(stream).filled = slots
 
     def backlog(self, node: str) -> int:
         """Unconfirmed bytes; -1 if there is no stream to the node."""
@@ -297,10 +304,15 @@ class Streams:
         copies looks whether they are what they should be."""
         if not self._waits and origin.kind is not Kind.PEEK:
             return False
-        if not origin.keys:
+        if not origin.keys or self._is_forgotten:
             return any(stream.unconfirmed for stream in self._streams.values())
         dirty = self._dirty
         return any(key in dirty for key in origin.keys)
+
+    @property
+    def _is_forgotten(self) -> bool:
+        """Whether a peer has older values than those we answered with while it was let go."""
+        return bool(self._lost) and not self._is_let_go and not self._lost.isdisjoint(self._streams)
 
     @property
     def is_busy(self) -> bool:
@@ -423,10 +435,12 @@ class Streams:
                 continue
             first = stream.unconfirmed[0]
             is_refused = 0.0 < stream.paused_until <= now
+            is_left = not first.sent_at and first is not stream.open and now >= stream.paused_until
             silence_s = RESEND_S * 2 ** min(stream.resends, 3)
-            if is_refused or (first.sent_at and now >= first.sent_at + silence_s):
+            is_silent = first.sent_at and now >= first.sent_at + silence_s
+            if is_refused or is_left or is_silent:
                 stream.paused_until = 0.0
-                stream.resends += not is_refused
+                stream.resends += not (is_refused or is_left)
                 self._send_again(stream, now)
 
     def _send_again(self, stream: _Stream, now: float) -> None:
@@ -480,7 +494,6 @@ class Streams:
         self._is_let_go = False
         for node, stream in list(self._streams.items()):
             self._begin(node, stream.to, now)
-            self._streams[node].message()  # an empty one: the peer must know before it takes over
         by_name = self._streams
         self._targets = {
             kept_by: tuple(by_name[s.node] for s in streams)
