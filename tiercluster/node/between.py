@@ -18,6 +18,19 @@ def may_have_changed(old: TierMap, new: TierMap) -> bool:
     )
 
 
+def unsteady(old: TierMap, new: TierMap) -> frozenset[str]:
+    """The members that may have owned nothing in a map between these two, if there was one: others
+    may have owned their keys then, and have told them since what this node has not heard."""
+    if new.version <= old.version + 1:
+        return frozenset()
+    earlier = {m.id: m for m in old.members}
+    return frozenset(
+        m.id
+        for m in new.members
+        if not _is_same(earlier.get(m.id), m) or _has_changed(m, old.version)
+    )
+
+
 def kept_in_between(node: str, old: TierMap, new: TierMap, ring: Ring) -> Table | None:
     """For every slot members that kept it in every map that may have been between these two, as far
     as it is certain, if ``node`` did; None if no map was. ``ring`` is that of ``new``."""

@@ -25,7 +25,7 @@ from tiercluster.cluster.holders import Table, holders
 from tiercluster.cluster.ring import SLOTS, Ring, ring_of
 from tiercluster.tiermap import NodeState, TierMap
 
-from .between import kept_in_between, may_have_changed
+from .between import kept_in_between, may_have_changed, unsteady
 
 NEW_S = 10.0  # no call that began before is still asking
 NOBODYS = 1 << 40  # a floor above every era: not kept, so nothing that is here of it is visible
@@ -96,7 +96,9 @@ class Keeping:
         self._signature, self.since_version = signature, new.version
         self._ring = ring_of(new, self._ring)
         before, self.table = self.table, holders(self._ring, new)
-        self._compare(before, kept_in_between(self._node, old, new, self._ring))
+        self._compare(
+            before, kept_in_between(self._node, old, new, self._ring), unsteady(old, new)
+        )  # fmt: skip
         return True
 
     def _drop_all(self) -> bool:
@@ -107,9 +109,9 @@ class Keeping:
         self._missing.clear()
         return had_any
 
-    def _compare(self, before: Table, safe: Table | None) -> None:
+    def _compare(self, before: Table, safe: Table | None, changed: frozenset[str]) -> None:
         """``safe``: who kept each slot in every map that may have been in between; None: there was
-        none."""
+        none. ``changed``: who may have been out in one of them."""
         node, floors, has_skipped = self._node, self.floors, safe is not None
         is_new_era = False
         for slot, kept_by in enumerate(self.table):
@@ -124,6 +126,7 @@ class Keeping:
                 or (
                     (safe is None or node in safe[slot])
                     and not _may_differ(node, was, kept_by[0], has_skipped)
+                    and kept_by[0] not in changed
                 )
             ):
                 # An owner need not ask what was in between: nobody else served before this node

@@ -1,0 +1,84 @@
+"""What is kept may be shown only if its owner has nothing that this node lacks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tiercluster.cluster.ring import SLOTS
+from tiercluster.node.keeping import NOBODYS, Keeping
+from tiercluster.tiermap import Member, NodeState, TierMap
+
+
+def member(node: str, stint: int = 1) -> Member:
+    return Member(node, f"{node}:1", incarnation=f"{node}#{stint}")
+
+
+ALL = tuple(map(member, ("n1", "n2", "n3")))
+
+
+def map_of(version: int, *members: Member, replicas: int = 3) -> TierMap:
+    return TierMap("c", version, version, members, replicas=replicas)
+
+
+def down(member: Member, version: int) -> Member:
+    return replace(member, state=NodeState.DOWN, since_version=version)
+
+
+def keeping(node: str, *maps: TierMap) -> Keeping:
+    made = Keeping(node, node)
+    for tier_map in maps:
+        made.use_map(tier_map)
+    return made
+
+
+def slots_of(kept: Keeping, *owners: str) -> list[int]:
+    return [slot for slot in range(SLOTS) if kept.table[slot][:1] == owners[:1]]
+
+
+def test_what_a_third_node_kept_is_hidden_when_another_copy_becomes_the_owner() -> None:
+    """n3 may have had writes of n1 that n2 has not, and tells them as the owner."""
+    before = map_of(5, *ALL)
+    kept = keeping("n2", before)
+    of_n1 = slots_of(kept, "n1")
+    kept.filled("n1", tuple(of_n1))
+    floors = list(kept.floors)
+    kept.use_map(map_of(6, down(ALL[0], 6), *ALL[1:]))
+    from_n1_to_n3 = [slot for slot in of_n1 if kept.owner_of(slot) == "n3"]
+    from_n1_to_n2 = [slot for slot in of_n1 if kept.owner_of(slot) == "n2"]
+    assert from_n1_to_n3
+    assert from_n1_to_n2
+    assert all(kept.floors[slot] > floors[slot] for slot in from_n1_to_n3)
+    assert set(from_n1_to_n3) <= set(kept.wanted()["n3"])
+    assert all(kept.floors[slot] == floors[slot] for slot in from_n1_to_n2)
+
+
+def test_who_hands_a_slot_over_keeps_what_it_has() -> None:
+    """The newcomer was filled by it, in the order of its writes: it has nothing more."""
+    filling = (replace(ALL[0], filling=True), *ALL[1:])
+    kept = keeping("n2", map_of(5, *filling))
+    floors = list(kept.floors)
+    mine = slots_of(kept, "n2")
+    kept.use_map(map_of(6, *ALL))
+    handed_over = [slot for slot in mine if kept.owner_of(slot) == "n1"]
+    assert handed_over
+    assert all(kept.floors[slot] == floors[slot] for slot in handed_over)
+
+
+def test_maps_that_were_passed_over_may_have_had_another_owner() -> None:
+    """n1 is the owner in both maps, as one stint, but had no tier for a while."""
+    kept = keeping("n2", map_of(5, *ALL))
+    floors = list(kept.floors)
+    of_n1 = slots_of(kept, "n1")
+    tiers = (replace(ALL[0].tiers[0], since_version=7), *ALL[0].tiers[1:])
+    kept.use_map(map_of(8, replace(ALL[0], tiers=tiers), *ALL[1:]))
+    assert all(kept.floors[slot] > floors[slot] for slot in of_n1)
+
+
+def test_an_owner_that_did_not_reach_this_node_in_between_has_written_without_it() -> None:
+    """Apart and together again, in maps that this node has not seen: they end as they began."""
+    kept = keeping("n2", map_of(5, *ALL))
+    floors = list(kept.floors)
+    of_n1 = slots_of(kept, "n1")
+    kept.use_map(map_of(8, ALL[0], replace(ALL[1], apart_version=6), ALL[2]))
+    assert all(kept.floors[slot] > floors[slot] for slot in of_n1)
+    assert all(floor < NOBODYS for floor in kept.floors)
