@@ -9,6 +9,7 @@ from __future__ import annotations
 from tiercluster.tiermap import (
     CopiesApart,
     CopiesTogether,
+    Member,
     NodeFilled,
     NodeState,
     TierMap,
@@ -30,9 +31,12 @@ class CopyWatch:
         self._unreachable: frozenset[str] = frozenset()
         self._seen_at: dict[str, float] = {}  # when a peer was unreachable last
         self._is_whole = False
-        self._fills_since: tuple[str, float] | None = None  # incarnation and time
+        self._told_version = 0  # of the map by which the shard has told that
+        self._phase: tuple[str, bool] = ("", False)  # incarnation, and whether it fills
+        self._phase_version, self._phase_at = 0, 0.0
 
     def shard_turned(self, turn: ShardTurn) -> None:
+        self._told_version = turn.version
         self._unreachable, self._is_whole = turn.unreachable, turn.whole
         self._seen_at.update(dict.fromkeys(turn.unreachable, turn.at))
 
@@ -41,8 +45,11 @@ class CopyWatch:
         me = tier_map.member(self._node)
         if me is None or me.incarnation != incarnation or tier_map.copies == 1:
             return []
+        self._note_phase((incarnation, me.filling), tier_map.version, now)
+        if self._told_version < self._phase_version:
+            return []  # the shard has told of what was before: there it misses nothing
         found = []
-        if me.filling and self._is_filled(incarnation, now):
+        if me.filling and (self._has_all(me, tier_map) or now > self._phase_at + FILL_PATIENCE_S):
             facts = evidence(whole=int(self._is_whole))
             filled = NodeFilled(id="", by=self._node, node=self._node, incarnation=incarnation,
                                 evidence=facts)  # fmt: skip
@@ -50,7 +57,7 @@ class CopyWatch:
         for member in tier_map.members:
             if member.state is not NodeState.UP or member.id == self._node:
                 continue
-            is_apart, is_out = self._node in member.apart, member.id in self._unreachable
+            is_apart, is_out = self._node in member.apart, self._is_out(member)
             wanted = is_out and not is_apart
             if wanted:
                 command: CopiesApart | CopiesTogether = CopiesApart(
@@ -67,10 +74,18 @@ class CopyWatch:
             found.append(Desire(f"copies:{member.id}", (member.incarnation, wanted), command))
         return found
 
-    def _is_filled(self, incarnation: str, now: float) -> bool:
-        if self._fills_since is None or self._fills_since[0] != incarnation:
-            self._fills_since = incarnation, now
-        return self._is_whole or now - self._fills_since[1] > FILL_PATIENCE_S
+    def _has_all(self, me: Member, tier_map: TierMap) -> bool:
+        """From an owner that it is apart from it cannot have anything."""
+        is_cut_off = any(m.serves and m.id in me.apart for m in tier_map.members)
+        return self._is_whole and not is_cut_off
+
+    def _note_phase(self, phase: tuple[str, bool], version: int, now: float) -> None:
+        if phase != self._phase:
+            self._phase, self._phase_version, self._phase_at = phase, version, now
+
+    def _is_out(self, member: Member) -> bool:
+        """By a map that had this stint of it."""
+        return member.id in self._unreachable and self._told_version >= member.since_version
 
     def _is_back(self, node: str, now: float) -> bool:
         return now - self._seen_at.get(node, 0.0) > TOGETHER_AFTER_S

@@ -188,12 +188,20 @@ class Front:
     def _watch_copies(self, now: float) -> None:
         state = self._lease.state(now)
         if state is LeaseState.HELD:
-            self._streams.take_up(now)
+            self._take_up(now)
         elif state is LeaseState.MINORITY and self._settings.on_quorum_loss == "serve":
             self._streams.let_go()
+        self._tell_turn(now)
+
+    def _take_up(self, now: float) -> None:
+        """Out of a minority, whose answers needed no copies: none is given like that any more."""
+        if self._streams.is_let_go and now < self._lease.held_until:
+            self._streams.take_up(now)
+
+    def _tell_turn(self, now: float) -> None:
         after_s = self._settings.detector.down_after_s
         self._doors.tell_control(ShardTurn(
-            now, self._withheld, self._shard.keeping.is_whole,
+            now, self._withheld, self._map.version, self._shard.keeping.is_whole,
             self._streams.unreachable(now, after_s),
         ))  # fmt: skip
 
@@ -259,6 +267,7 @@ class Front:
             self.desk.count_refused(verdict.status)
             self._turn_down(origin, request, verdict.status, verdict.text, now)
             return
+        self._take_up(now)
         if request.prior and self._is_answered(origin, request, slots, deadline, now):
             return
         if is_write and self._streams.is_full(slots):
@@ -389,6 +398,7 @@ class Front:
     def _answer(self, origin: Origin, status: Status, fields: Result, body: bytes,
                 now: float) -> None:  # fmt: skip
         """What is said of a key holds if this node dies now: until then it waits."""
+        self._take_up(now)
         if self._streams.is_busy and self._streams.concerns(origin):
             self._streams.hold(origin, (status, fields, body))
         else:
@@ -548,7 +558,7 @@ class Front:
                 self._use_map(state, now, wall)
             case Withhold(nodes, ready):
                 self._withheld, self._grants = nodes, ready
-                self._doors.tell_control(ShardTurn(now, nodes))
+                self._tell_turn(now)
                 self._open_gate()
             case RunProbe(tier):
                 self._shard.probe(tier, now)

@@ -236,11 +236,13 @@ class PeerPaced:
 @dataclass(frozen=True, slots=True)
 class ShardTurn:
     """The shard's loop comes round, ``at`` (monotonic seconds): told with every heartbeat and after
-    each Withhold. ``withheld``: who gets no grant from now on; ``whole``: all entries are here that
-    are to be kept; ``unreachable``: who has confirmed nothing of our writes for long."""
+    each Withhold. ``withheld``: who gets no grant from now on. By the map of ``version``:
+    ``whole``, all entries are here that are to be kept; ``unreachable``: who has confirmed nothing
+    of our writes for long."""
 
     at: float
     withheld: frozenset[str]
+    version: int = 0
     whole: bool = False
     unreachable: frozenset[str] = frozenset()
 

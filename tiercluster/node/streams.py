@@ -114,6 +114,11 @@ class _Stream:
         self.resends = 0  # since the last new confirmation
         self.first_at = now  # since when the oldest unconfirmed message waits
 
+    @property
+    def is_sending(self) -> bool:
+        """Whether something was sent and is unconfirmed; what this turn has queued is not."""
+        return bool(self.unconfirmed) and self.unconfirmed[0].sent_at > 0
+
     def message(self) -> _Message:
         """The one to put things into."""
         if self.open is None or self.open.is_closed:
@@ -139,6 +144,7 @@ class Streams:
         self._is_let_go = False
         self._lost: set[str] = set()  # peers that lack writes of ours, and do not know it yet
         self._heard: dict[str, float] = {}  # members that are UP, and their last answers to a ping
+        self._stints: dict[str, str] = {}  # of these
         self._dirty: dict[bytes, int] = {}  # keys to the number of messages that wait with them
         self._held: dict[Held, None] = {}  # in order
         self._released: list[Release] = []
@@ -154,6 +160,7 @@ class Streams:
             self._fail_all()
             self._streams.clear()
             self._lost.clear()
+            self._heard.clear()  # nobody was asked before
             self._incarnation, self._is_let_go = incarnation, False
         self._table = table
         self._targets = {}
@@ -161,7 +168,10 @@ class Streams:
         self._ring_version = tier_map.ring_version
         self._give_up_moved(is_same_ring)
         up = {m.id: m for m in tier_map.members if m.state is NodeState.UP and m.id != self._node}
-        self._heard = {node: self._heard.get(node, now) for node in up}
+        stints, self._stints = self._stints, {node: up[node].incarnation for node in up}
+        # A new stint has not been asked yet.
+        self._heard = {node: self._heard.get(node, now) if stints.get(node) == stint else now
+                       for node, stint in self._stints.items()}  # fmt: skip
         for node, stream in list(self._streams.items()):
             member = up.get(node)
             if member is None or member.incarnation != stream.to:
@@ -315,6 +325,11 @@ class Streams:
         return bool(self._lost) and not self._is_let_go and not self._lost.isdisjoint(self._streams)
 
     @property
+    def is_let_go(self) -> bool:
+        """Whether answers are given without copies, in a minority."""
+        return self._is_let_go
+
+    @property
     def is_busy(self) -> bool:
         """Whether anything is unconfirmed."""
         return bool(self._dirty) or any(s.unconfirmed for s in self._streams.values())
@@ -434,13 +449,14 @@ class Streams:
             if not stream.unconfirmed or self._is_let_go:
                 continue
             first = stream.unconfirmed[0]
-            is_refused = 0.0 < stream.paused_until <= now
-            is_left = not first.sent_at and first is not stream.open and now >= stream.paused_until
+            if now < stream.paused_until or first is stream.open:
+                continue
+            is_refused, is_new = stream.paused_until > 0.0, not first.sent_at
             silence_s = RESEND_S * 2 ** min(stream.resends, 3)
-            is_silent = first.sent_at and now >= first.sent_at + silence_s
-            if is_refused or is_left or is_silent:
+            # One that was held back by a refusal, or by many before it, may be the last for long.
+            if is_refused or is_new or now >= first.sent_at + silence_s:
                 stream.paused_until = 0.0
-                stream.resends += not (is_refused or is_left)
+                stream.resends += not (is_refused or is_new)
                 self._send_again(stream, now)
 
     def _send_again(self, stream: _Stream, now: float) -> None:
@@ -472,7 +488,7 @@ class Streams:
         behind = {
             stream.node
             for stream in self._streams.values()
-            if stream.unconfirmed and now - stream.first_at > after_s
+            if stream.is_sending and now - stream.first_at > after_s
         }
         return frozenset(silent | behind)
 
