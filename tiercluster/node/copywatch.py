@@ -75,9 +75,11 @@ class CopyWatch:
         return found
 
     def _has_all(self, me: Member, tier_map: TierMap) -> bool:
-        """From an owner that it is apart from it cannot have anything."""
+        """By this very map: it keeps nothing of an owner that it is apart from, and misses nothing
+        of that until the shard knows that they are together again."""
         is_cut_off = any(m.serves and m.id in me.apart for m in tier_map.members)
-        return self._is_whole and not is_cut_off
+        is_now = self._told_version >= tier_map.version
+        return self._is_whole and is_now and not is_cut_off
 
     def _note_phase(self, phase: tuple[str, bool], version: int, now: float) -> None:
         if phase != self._phase:

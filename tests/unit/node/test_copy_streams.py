@@ -109,6 +109,10 @@ def test_who_is_apart_from_an_owner_that_serves_does_not_have_all() -> None:
     watch.shard_turned(ShardTurn(1.0, frozenset(), 6, True))
     assert not watch.desires(map_of(6, ALL[0], filling, ALL[2]), "n2#1", 1.0)
     assert watch.desires(map_of(6, down(ALL[0], 6), filling, ALL[2]), "n2#1", 1.0)
+    together = replace(filling, apart=())
+    assert not watch.desires(map_of(7, ALL[0], together, ALL[2]), "n2#1", 1.0)
+    watch.shard_turned(ShardTurn(1.1, frozenset(), 7, True))
+    assert watch.desires(map_of(7, ALL[0], together, ALL[2]), "n2#1", 1.1)
 
 
 def confirm(streams: Streams, applied: int, now: float, why: str = "") -> None:
