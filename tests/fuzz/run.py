@@ -15,6 +15,7 @@ import gc
 import json
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -108,6 +109,8 @@ def run(seconds: float, seed: int, found: Path) -> dict[str, Any]:
                 if time.monotonic() < warm_until:  # until threads and buffers are there
                     nodes_start, rss_start = health.rss(), zmtp.memory_bytes(os.getpid())
                 _sample(samples, health, seconds, until)
+        except _Stopped:
+            pass
         except Exception as error:  # noqa: BLE001 - told with the rest
             problem = f"{type(error).__name__}: {error}"
         finally:
@@ -116,7 +119,7 @@ def run(seconds: float, seed: int, found: Path) -> dict[str, Any]:
             ports.close()
     _write_found(fuzzers, found)
     return {
-        "seconds": seconds,
+        "seconds": round(seconds - max(0.0, until - time.monotonic()), 1),
         "targets": {
             f.name: {
                 "runs": f.score.runs,
@@ -168,7 +171,18 @@ def _write_found(fuzzers: list[Fuzzer], found: Path) -> None:
             (found / f"{fuzzer.name}-{number}.txt").write_text(where)
 
 
+class _Stopped(BaseException):
+    """SIGTERM or ctrl-c: the figures of what was done are told all the same."""
+
+
+def _stop(number: int, frame: object) -> None:
+    signal.signal(number, signal.SIG_IGN)
+    raise _Stopped
+
+
 def main() -> int:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--seconds", type=float, default=3600.0)
     parser.add_argument("--seed", type=int, default=None, help="default: another one each time")
