@@ -40,6 +40,7 @@ from .moves import Moves
 from .placing import Placing
 from .streams import COUNTED, NO_CURSOR, NO_NAME
 from .verbs_scan import step_of
+from .verbs_write import integer_of
 
 ASK_AGAIN_S = 1.0  # for slots that nobody has filled
 ASK_SOON_S = 0.1  # while nothing comes
@@ -47,6 +48,7 @@ ASKED_SLOTS = 4096  # in one message
 
 _BEHIND = "this node has not applied that map yet"
 _NOT_YOURS = "these keys have another owner, or are kept by others, in the newer map"
+_OLD_MAP = "who keeps what has changed since that was sent"
 _OTHER_STINT = "that was meant for another stint, or comes from one"
 _GAP = "messages before this one are missing"
 _ACK = Status.OK, Ack(), b""
@@ -148,8 +150,9 @@ class Copies:
         known = self._sources.get(asked.node)
         if known is not None and asked.epoch < known.epoch:
             return _OTHER_STINT
-        if asked.cursor != NO_CURSOR and version < self._map.ring_version:
-            return _NOT_YOURS  # what is cleared must be cleared by who owns it now
+        if version < self._keeping.since_version:
+            # The keys may have gone to another owner, or another copy, and come back meanwhile.
+            return _OLD_MAP
         table, node = self._keeping.table, self._node
         for slot in {*slots, *asked.filled}:
             kept_by = table[slot] if 0 <= slot < len(table) else ()
@@ -220,8 +223,11 @@ class Copies:
         if kind == OpKind.DROP:
             fields = Flags((bool(flags),))
         elif name[CLIENT_ID_BYTES] & COUNTED:
+            total = integer_of(value)
+            if total is None:
+                return  # nobody counted to that
             rid &= ~(COUNTED << 56)
-            fields = Counter(True, True, int(value), version)
+            fields = Counter(True, True, total, version)
         else:
             fields = Stored((version,))
         self._remembered.append(Remembered(client, rid, left_s, (Status.OK, fields, b"")))

@@ -49,6 +49,13 @@ def expires_at(ttl: float | None, now: float) -> float:
     return now + ttl if ttl > 0 else now
 
 
+def integer_of(value: bytes) -> int | None:
+    """What a counter holds; None for anything else."""
+    if not _INTEGER.fullmatch(value):
+        return None
+    return int(value) if int(value) in INT64 else None
+
+
 class _Storing:
     """A STORE some of whose keys wait for a confirmation."""
 
