@@ -290,12 +290,14 @@ class Front:
         """A write that a node which is gone may have applied: if it has, and told us, that is the
         answer. If it may have and we cannot tell, nobody can."""
         known = self._writes.answer(request.client, request.prior)
-        if known is not None:
+        if known is not None and known.status is Status.OK:
             self._writes.begin(request.client, request.rid, deadline, now)
             self._writes.finish(request.client, request.rid, known)
             self._reply(origin, *known, now)
             return True
-        if is_repeatable(request) or not self._shard.keeping.is_new(slots, now):
+        # This node's own, of keys that went to another owner and came back, or were not only one's.
+        has_moved = known is not None and known.status is not Status.RETRY
+        if is_repeatable(request) or not (has_moved or self._shard.keeping.is_new(slots, now)):
             return False
         text = "this node keeps the key since too short a time to know"
         self._turn_down(origin, request, Status.UNKNOWN_OUTCOME, text, now)
