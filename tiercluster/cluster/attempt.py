@@ -39,7 +39,7 @@ from .errors import (
 from .plan import LookOp, Operation, Part, fits_one_message, split
 from .retries import Retries
 from .routing import Router
-from .wire import Refusal, Reply, Status
+from .wire import PRIOR_S, Refusal, Reply, Status
 
 MAX_SHED = 3  # answers that a node is overloaded, for one part of a call
 BACKOFF_S = 0.004
@@ -151,6 +151,8 @@ class Attempt:
         for ask in self.asks:
             if ask.node is not None and self._is_lost(ask, router):
                 self._reroute(ask, now, router)
+        if self.error is not None:
+            return []
         if self._unplanned:
             self._plan(router)
         return [ask for ask in self.asks if self._is_due(ask, now, router, reach)]
@@ -251,7 +253,7 @@ class Attempt:
             return False
         if ask.node is None:
             return self._may_poll(ask, node, now) and self._may_ask(
-                ask, node, router.tier_map.member(node)
+                ask, node, router.tier_map.member(node), now
             )
         return self._may_repeat(ask, epoch, now)
 
@@ -272,7 +274,11 @@ class Attempt:
         ask.repeat_at = ask.not_before = now + self._silence
         return False
 
-    def _may_ask(self, ask: Asking, node: str, member: Member | None) -> bool:
+    def _may_ask(self, ask: Asking, node: str, member: Member | None, now: float) -> bool:
+        is_late = now - self.began > PRIOR_S
+        if ask.prior and is_late and not self.operation.is_repeatable:
+            self._unknown(ask, now, "its node went down too long ago to ask another about it")
+            return False
         if self._is_in_doubt(ask, node, member):
             self._unknown(ask, 0.0, f"{node} restarted, with what it held")
             return False

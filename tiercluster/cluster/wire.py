@@ -24,6 +24,7 @@ MAX_WIRE_KEY_BYTES = 1 + MAX_NAMESPACE_BYTES + MAX_KEY_BYTES
 MAX_VALUE_BYTES = 8 * 2**20
 MAX_SCAN_PAGE = 1000
 CLIENT_ID_BYTES = 8
+PRIOR_S = 8.0  # later than this after its beginning no call names a `prior` request
 NAME_BYTES = 20  # of a write in a Replicate: client, request id, ms that its answer is kept
 MISS = -1  # in place of a value's size
 LEFT_OUT = -2

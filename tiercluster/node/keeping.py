@@ -23,11 +23,12 @@ from collections.abc import Sequence
 
 from tiercluster.cluster.holders import Table, holders
 from tiercluster.cluster.ring import SLOTS, Ring, ring_of
+from tiercluster.cluster.wire import PRIOR_S
 from tiercluster.tiermap import NodeState, TierMap
 
 from .between import kept_in_between, may_have_changed, unsteady
 
-NEW_S = 10.0  # no call that began before is still asking
+NEW_S = PRIOR_S + 2.0  # no call that began before is still asking about it
 NOBODYS = 1 << 40  # a floor above every era: not kept, so nothing that is here of it is visible
 
 
