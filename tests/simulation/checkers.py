@@ -5,15 +5,16 @@ Everything here only looks: at what the cores hold, and at what passes through t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tiercluster.cluster.attempt import Attempt
 from tiercluster.cluster.plan import DeleteOp, GetOp, IncrOp, StoreOp
 from tiercluster.cluster.ring import slot_of
-from tiercluster.cluster.wire import Kind, Reply, Request
+from tiercluster.cluster.wire import Kind, Reply, Request, Status
 from tiercluster.node.entry import REMOTE
 from tiercluster.node.foreign import MARK
-from tiercluster.node.gate import DATA
+from tiercluster.node.gate import DATA, WRITES
 from tiercluster.node.lease import LeaseState
 from tiercluster.node.messages import ColdCommand, ColdGet, ColdPut, TierTripped
 from tiercluster.node.ownership import SlotState
@@ -34,7 +35,9 @@ from tiercluster.tiermap import (
     TierRef,
 )
 
+from .copies import Copies
 from .loop import Loop
+from .losses import Losses
 from .promises import Call, Promises, Violation
 
 if TYPE_CHECKING:
@@ -46,12 +49,16 @@ __all__ = ["Call", "Checkers", "Violation"]
 class Checkers:
     """Told of every step; raises Violation at the first that is wrong."""
 
-    def __init__(self, loop: Loop, keys: tuple[bytes, ...], recovery: RecoverySettings) -> None:
+    def __init__(self, loop: Loop, keys: tuple[bytes, ...], recovery: RecoverySettings,
+                 write_ack: str = "all", loses_nothing: bool = False) -> None:  # fmt: skip
         self._loop = loop
         self._slots = sorted({slot_of(key) for key in keys})
         self._recovery = recovery
         self.nodes: list[SimNode] = []
-        self.promises = Promises()
+        self.promises = Promises(loses_nothing)
+        self.copies = Copies(keys, write_ack == "all")
+        self._losses = Losses(keys, self.promises) if write_ack == "owner" else None
+        self._moments: dict[str, Callable[[str], None]] = {}
         self._digests: dict[int, str] = {0: ""}
         self._masks: dict[bytes, int] = {}
         self._map_of: dict[str, tuple[int, TierMap]] = {}  # process and map of a node
@@ -67,7 +74,9 @@ class Checkers:
         old, new = self._newest, state.map
         if new == old:
             return
-        self._newest = new
+        self._newest = self.copies.newest_map = new
+        if self._losses is not None:
+            self._losses.use_map(new, self._loop.now)
         if isinstance(command, Restore):  # an operator asked for it: no hold-down
             for tier in command.tiers:
                 self._out_since.pop(TierRef(command.node, tier), None)
@@ -137,10 +146,12 @@ class Checkers:
         boot, known = self._map_of.get(node.name, (0, TierMap()))
         if boot != node.boot:
             known = TierMap()
-        if tier_map is not known:
+        has_new_map = tier_map is not known
+        if has_new_map:
             self._judge_map(node, known, tier_map)
             self._map_of[node.name] = node.boot, tier_map
         self._judge_owners(node)
+        self.copies.looked_at(node, has_new_map)
 
     def _judge_map(self, node: SimNode, old: TierMap, new: TierMap) -> None:
         self._loop.note(node.name, f"uses map {new.version}")
@@ -187,6 +198,9 @@ class Checkers:
         if request.kind in DATA:
             client = identity.decode().partition("#")[0]
             self._loop.note(node.name, f"takes {request.kind.name} {client}/{request.rid}")
+            self.copies.taken(node, client, request)
+            if request.kind in WRITES:
+                self._is_moment("taken", node.name)
 
     def replied(self, node: SimNode, identity: bytes, reply: Reply) -> None:
         if reply.kind not in DATA:
@@ -199,6 +213,9 @@ class Checkers:
         self._loop.note(
             node.name, f"answers {reply.status.name} {client}/{reply.rid}{' weak' * is_weak}"
         )
+        self.copies.answered(node, client, reply, is_weak)
+        if reply.kind in WRITES and reply.status is Status.OK:
+            self._is_moment("answered", node.name)
 
     def read(self, node: SimNode, place: int) -> None:
         """A value is taken out of a place, at this moment."""
@@ -247,8 +264,8 @@ class Checkers:
         self._loop.note(call.client, f"{call.kind} {_named(call)}")
 
     def call_ended(self, call: Call, attempt: Attempt) -> None:
-        parts = call.parts or [call]
-        is_weak = any((call.client, rid) in self._weak for rid in attempt.rids)
+        parts, call.error = call.parts or [call], attempt.error
+        call.is_weak = is_weak = any((call.client, rid) in self._weak for rid in attempt.rids)
         for index, part in enumerate(parts):
             part.ended = self._loop.now
             part.outcome = "unknown" if attempt.error is not None else "ok"
@@ -260,6 +277,26 @@ class Checkers:
         call.outcome = parts[0].outcome
         for part in parts:
             self.promises.judge(part)
+        if call.outcome == "ok" and attempt.operation.is_write and attempt.operation.answered_by:
+            self._is_moment("told", attempt.operation.answered_by)
+
+    def clear_ended(self, call: Call, outcome: str) -> None:
+        self._loop.note(call.client, f"{call.kind} {_named(call)} -> {outcome}")
+        for part in call.parts:
+            part.ended, part.outcome = self._loop.now, outcome
+            self.promises.judge(part)
+
+    # --- moments --------------------------------------------------------------------------------
+
+    def at_next_write(self, moment: str, action: Callable[[str], None]) -> None:
+        """Once: ``action(node)`` when a node takes or has answered a write, or a client is told of
+        it ("taken", "answered", "told")."""
+        self._moments[moment] = action
+
+    def _is_moment(self, moment: str, node: str) -> None:
+        action = self._moments.pop(moment, None)
+        if action is not None:
+            action(node)
 
 
 def _take_result(call: Call, attempt: Attempt, index: int) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from tiercluster.node.tiers.faults import FAULT_KINDS, FaultPlan
 
+from .checkers import Checkers
 from .client_model import SimClient
 from .consensus_model import Consensus
 from .loop import Loop
@@ -15,6 +16,8 @@ from .plan import PAUSES_S, Plan
 from .workload import Operators
 
 VOTED_OUT_S = (0.6, 0.8)  # cut off for so long, a node is voted out
+MOMENTS = ("taken", "answered", "told")  # of a write
+KILL_S = 0.004  # after that
 JOINED_S = (0.5, 1.1)  # from its return until it serves again
 
 
@@ -22,11 +25,12 @@ class Nemesis:
     """Injects until `stop`, which also heals everything."""
 
     def __init__(self, loop: Loop, plan: Plan, network: Network, consensus: Consensus,
-                 nodes: list[SimNode], clients: list[SimClient],
-                 operators: Operators) -> None:  # fmt: skip
+                 nodes: list[SimNode], clients: list[SimClient], operators: Operators,
+                 checkers: Checkers) -> None:  # fmt: skip
         self._loop, self._plan = loop, plan
         self._network, self._consensus = network, consensus
         self._nodes, self._clients, self._operators = nodes, clients, operators
+        self._checkers = checkers
         self._is_on = True
 
     def start(self) -> None:
@@ -77,6 +81,33 @@ class Nemesis:
         node = self._node()
         node.crash()
         self._heal_after(lambda: None if node.is_up else node.start())
+
+    def _kill(self) -> None:
+        """Around a write: it was taken, or answered, or its client has been told."""
+        moment = self._loop.random.choice(MOMENTS)
+        self._checkers.at_next_write(moment, self._kill_soon)
+
+    def _kill_soon(self, name: str) -> None:
+        node = next(node for node in self._nodes if node.name == name)
+        if not self._is_on or (self._plan.victims and name not in self._plan.victims):
+            return
+        boot = node.boot
+        self._loop.after(
+            self._loop.uniform(0.0, KILL_S), lambda: node.crash() if node.boot == boot else None
+        )
+        self._heal_after(lambda: None if node.is_up else node.start())
+
+    def _two(self) -> None:
+        """The second goes while the cluster gets over the first."""
+        for node in self._loop.random.sample(self._nodes, min(2, len(self._nodes))):
+            boot, delay_s = node.boot, self._loop.uniform(0.0, 1.2)
+            self._loop.after(
+                delay_s,
+                lambda node=node, boot=boot: (
+                    node.crash() if self._is_on and node.boot == boot else None
+                ),
+            )
+            self._heal_after(lambda node=node: None if node.is_up else node.start())
 
     def _kill_all(self) -> None:
         for node in self._nodes:
@@ -130,6 +161,21 @@ class Nemesis:
     def _cut(self) -> None:
         a, b = self._pair()
         self._cut_all([(a, b), (b, a)])
+
+    def _flap(self) -> None:
+        """A link that is cut and heals, and is cut again."""
+        a, b = self._pair()
+        at = 0.0
+        for turn in range(self._loop.random.randint(3, 9)):
+            change = self._network.heal if turn % 2 else self._network.cut
+            self._loop.after(at, self._flip, change, a, b)
+            at += self._loop.uniform(0.03, 0.7)
+        self._loop.after(at, self._flip, self._network.heal, a, b)
+
+    def _flip(self, change: Callable[[str, str], None], a: str, b: str) -> None:
+        if self._is_on:
+            change(a, b)
+            change(b, a)
 
     def _one_way(self) -> None:
         a, b = self._pair()

@@ -25,13 +25,16 @@ RECOVERY = RecoverySettings(probe_interval_s=0.1, successes=2, stable_s=0.3, hol
 HASTY = SlownessSettings(factor=1.5, floor_s=0.0015, pace_window_s=0.5, sustain_s=0.6, samples=2)
 QUIET = SlownessSettings(samples=10**9)
 
+NAMESPACES = (b"", b"a", b"users")
 FILLERS = 30  # keys a node that nobody cares about: they push the others out of memory
 PAUSES_S = (0.05, 0.3, 0.7, 1.5, 4.0)  # how long a process is stopped by a signal
 FAULTS = (
     ("crash", 10), ("pause", 14), ("isolate", 8), ("cut", 8), ("one_way", 10), ("halves", 4),
     ("cut_client", 6), ("slow", 6), ("depose", 5), ("disk", 10), ("stop", 5), ("operator", 22),
-    ("pause_client", 2), ("kill_all", 1), ("pause_many", 2), ("past", 4),
+    ("pause_client", 2), ("kill_all", 1), ("pause_many", 2), ("past", 4), ("kill", 10), ("two", 3),
+    ("flap", 5),
 )  # fmt: skip
+OF_ONE_NODE = ("crash", "pause", "isolate", "stop", "cut_client", "depose", "kill")
 SICK_DISKS = tuple((name, 60 if name == "disk" else weight) for name, weight in FAULTS)
 
 
@@ -52,6 +55,10 @@ class Plan:
     faults: tuple[tuple[str, int], ...] = FAULTS  # with their weights
     victims: tuple[str, ...] = ()  # nodes that crash, stop and pause; none: all
     compares: bool = False  # members compare their disks
+    replicas: int = 2
+    write_ack: str = "all"
+    ends_apart: bool = False  # with two nodes that do not reach each other
+    is_roomy: bool = False  # memory has room for all, and only one node is ever out
     lags: float = 0.03  # probability that a member's replica is late with a command
 
     @property
@@ -67,9 +74,8 @@ def plan_of(seed: int) -> Plan:
     """The same plan for the same seed."""
     random = Random(f"plan {seed}")
     nodes = random.choices((1, 3, 5), (6, 84, 10))[0]
-    namespaces = (b"", b"a", b"users")
     keys = tuple(
-        wire_key(random.choice(namespaces), f"k{i}".encode()) for i in range(random.randint(8, 20))
+        wire_key(random.choice(NAMESPACES), f"k{i}".encode()) for i in range(random.randint(8, 20))
     )
     plan = Plan(
         seed=seed,
@@ -83,7 +89,30 @@ def plan_of(seed: int) -> Plan:
         uses_wire=random.random() < 0.1,
         spikes=random.choice((0.0, 0.0, 0.002, 0.02)),
     )
-    return replace(plan, compares=True, rough_s=8.0, faults=SICK_DISKS) if seed % 8 == 7 else plan
+    return _special(plan, seed)
+
+
+def _special(plan: Plan, seed: int) -> Plan:
+    """What is alike in every so many-th world."""
+    replicas = Random(f"copies {seed}").choices((1, 2, 3), (2, 6, 3))[0]
+    plan = replace(plan, replicas=replicas)
+    if seed % 8 == 7:
+        return replace(plan, compares=True, rough_s=8.0, faults=SICK_DISKS)
+    if seed % 16 == 3:
+        return roomy_plan(plan)
+    if seed % 16 == 5 and plan.nodes > 1:
+        return replace(plan, ends_apart=True)
+    if seed % 16 == 11:
+        return replace(plan, replicas=max(2, replicas), write_ack="owner")
+    return plan
+
+
+def roomy_plan(plan: Plan) -> Plan:
+    """The same world, in which nothing that was written may be missed: there is room for all, and
+    whatever happens, happens to one node."""
+    return replace(plan, nodes=3, replicas=max(2, plan.replicas), on_quorum_loss="fence",
+                   rough_s=6.0, spikes=0.0, is_roomy=True, victims=("n2",),
+                   faults=tuple(f for f in FAULTS if f[0] in OF_ONE_NODE))  # fmt: skip
 
 
 def rough_plan(seed: int, *faults: str, victims: tuple[str, ...] = ()) -> Plan:
@@ -101,6 +130,9 @@ def rough_plan(seed: int, *faults: str, victims: tuple[str, ...] = ()) -> Plan:
         call_every_s=0.03,
         uses_wire=False,
         compares=False,
+        replicas=2,
+        write_ack="all",
+        is_roomy=False,
         faults=weights,
         victims=victims,
     )
@@ -109,7 +141,9 @@ def rough_plan(seed: int, *faults: str, victims: tuple[str, ...] = ()) -> Plan:
 def settings_of(plan: Plan, name: str) -> NodeSettings:
     """The settings of one node of this world."""
     others = tuple((n, f"raft:{n}") for n in plan.names if n != name)
-    tiers = [_small(TierSettings(2**20, trip, window_s=2.0, cooldown_s=0.3)) for trip in (2, 3, 3)]
+    tiers = [TierSettings(2**20, trip, window_s=2.0, cooldown_s=0.3) for trip in (2, 3, 3)]
+    if not plan.is_roomy:
+        tiers = [_small(tier) for tier in tiers]
     return NodeSettings(
         id=name,
         listen=f"sim:{name}",
@@ -118,6 +152,8 @@ def settings_of(plan: Plan, name: str) -> NodeSettings:
         peers=others,
         allow_faults=True,
         on_quorum_loss=plan.on_quorum_loss,
+        replicas=plan.replicas,
+        write_ack=plan.write_ack,
         stop_grace_s=0.5,
         hot=tiers[0],
         warm=tiers[1],

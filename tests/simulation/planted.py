@@ -6,11 +6,10 @@ worth something only if it finds these.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import Any, NamedTuple
-from unittest.mock import patch
+from typing import Any
 
 from tiercluster.cluster import session
 from tiercluster.node import lease, prober, verbs_write
@@ -27,26 +26,8 @@ from tiercluster.node.verbs_write import WriteVerbs
 from tiercluster.node.writelog import WriteLog
 from tiercluster.tiermap import node_steps, tier_steps
 
-from .plan import Plan, rough_plan
-
-Plant = Callable[[ExitStack], None]
-
-
-def _set(owner: Any, name: str, value: Any) -> Plant:
-    return lambda stack: stack.enter_context(patch.object(owner, name, value))
-
-
-def _wrap(owner: Any, name: str, made: Callable[[Any], Any]) -> Plant:
-    """``made`` takes the original and returns what stands in its place."""
-    return lambda stack: stack.enter_context(patch.object(owner, name, made(getattr(owner, name))))
-
-
-def _all(*plants: Plant) -> Plant:
-    def plant(stack: ExitStack) -> None:
-        for each in plants:
-            each(stack)
-
-    return plant
+from .planted_copies import COPY_BUGS
+from .planting import PROMISES, Bug, all_of, set_to, wrapped
 
 
 def _longer_lease(original: Any) -> Any:
@@ -117,72 +98,52 @@ def _forgetful(original: Any) -> Any:
     return send
 
 
-class Bug(NamedTuple):
-    """``seed``: a world that has found it; ``found``: the invariants that it breaks; the others
-    say what is special about the rough world in which it shows soon."""
-
-    plant: Plant
-    seed: int
-    found: frozenset[str]
-    faults: tuple[str, ...] = ()
-    victims: tuple[str, ...] = ()
-    every_s: float = 0.3
-    lags: float = 0.03
-
-    def plan(self, seed: int) -> Plan:
-        plan = rough_plan(seed, *self.faults, victims=self.victims)
-        return replace(plan, fault_every_s=self.every_s, lags=self.lags)
-
-
-OWNER, STALE, GROW = "one owner at a time", "stale read", "versions grow"
-PROMISES = frozenset({STALE, GROW, OWNER, "counted once", "cas sees the newest"})
-
-BUGS: dict[str, Bug] = {
-    "no settling": Bug(_set(Ownership, "_has_confirmed", lambda self, member: True), 1, PROMISES,
+BUGS: dict[str, Bug] = COPY_BUGS | {
+    "no settling": Bug(set_to(Ownership, "_has_confirmed", lambda self, member: True), 1, PROMISES,
                        lags=0.3),
-    "a lease too long": Bug(_wrap(Lease, "_recompute", _longer_lease), 4, PROMISES),
-    "grants to the reported": Bug(_wrap(Front, "_pinged", _grants_all), 36, PROMISES,
+    "a lease too long": Bug(wrapped(Lease, "_recompute", _longer_lease), 4, PROMISES),
+    "grants to the reported": Bug(wrapped(Front, "_pinged", _grants_all), 36, PROMISES,
                                     ("one_way", "cut", "slow", "isolate")),
-    "late requests served": Bug(_wrap(Gate, "check", _no_deadline), 7, PROMISES,
+    "late requests served": Bug(wrapped(Gate, "check", _no_deadline), 7, PROMISES,
                                 ("cut_client",)),
     "one report is a majority": Bug(
-        _set(node_steps, "_is_voted_out", lambda member, others: bool(member.unreachable_by)),
+        set_to(node_steps, "_is_voted_out", lambda member, others: bool(member.unreachable_by)),
         2, PROMISES),
     "writes applied twice": Bug(
-        _set(WriteLog, "knows", lambda self, client, rid: False), 6, PROMISES),
+        set_to(WriteLog, "knows", lambda self, client, rid: False), 6, PROMISES),
     "a client that forgets its ids": Bug(
-        _wrap(session.Session, "_send", _forgetful), 6, PROMISES),
+        wrapped(session.Session, "_send", _forgetful), 6, PROMISES),
     "cas without a look": Bug(
-        _set(WriteVerbs, "_is_allowed", lambda self, asked, index, now: True), 0, PROMISES),
+        set_to(WriteVerbs, "_is_allowed", lambda self, asked, index, now: True), 0, PROMISES),
     "versions start anew": Bug(
-        _wrap(Directory, "set_stint", _same_versions), 0,
+        wrapped(Directory, "set_stint", _same_versions), 0,
         PROMISES | {"one version, two values"}),
     "times to live ignored": Bug(
-        _set(verbs_write, "expires_at", lambda ttl, now: NEVER), 78, frozenset({"expired read"})),
+        set_to(verbs_write, "expires_at", lambda ttl, now: NEVER), 78, frozenset({"expired read"})),
     "requests under an old map served": Bug(
-        _wrap(Gate, "_check_slots", _any_map), 35, PROMISES, ("past",), (), 2.0),
+        wrapped(Gate, "_check_slots", _any_map), 35, PROMISES, ("past",), (), 2.0),
     "a cold read of an entry that changed": Bug(
-        _set(ColdReads, "_is_wanted", lambda self, read, place, now: True), 4, PROMISES,
+        set_to(ColdReads, "_is_wanted", lambda self, read, place, now: True), 4, PROMISES,
         ("disk", "operator")),
     "reports about an earlier stint count": Bug(
-        _wrap(node_steps, "report_unreachable", _any_stint), 3,
+        wrapped(node_steps, "report_unreachable", _any_stint), 3,
         frozenset({"votes of this stint"}), lags=0.3),
-    "no floors": Bug(_wrap(Directory, "set_stint", _no_floors), 0, PROMISES,
+    "no floors": Bug(wrapped(Directory, "set_stint", _no_floors), 0, PROMISES,
                      ("pause",), ("n2",), 1.0),
     "a lease without voters": Bug(
-        _all(_set(lease, "voters_needed", lambda others, is_voter: 0),
-             _set(Ownership, "_may_be_leased", lambda self, old, new: False)),
+        all_of(set_to(lease, "voters_needed", lambda others, is_voter: 0),
+             set_to(Ownership, "_may_be_leased", lambda self, old, new: False)),
         11, PROMISES, lags=0.3),
     "generation kept": Bug(
-        _wrap(tier_steps, "tier_recovered", _keeps_generation), 2,
+        wrapped(tier_steps, "tier_recovered", _keeps_generation), 2,
         frozenset({"generations grow"})),
-    "no hold-down": Bug(_wrap(prober.Prober, "_hold", _no_hold_down), 2, frozenset({"hold-down"}),
+    "no hold-down": Bug(wrapped(prober.Prober, "_hold", _no_hold_down), 2, frozenset({"hold-down"}),
                         ("disk", "operator")),
     "tiers used without a commit": Bug(
-        _set(TierStanding, "is_readable", property(lambda self: self.record is not None)), 1,
+        set_to(TierStanding, "is_readable", property(lambda self: self.record is not None)), 1,
         frozenset({"tiers as the map says"}), ("disk", "operator")),
     "a breaker that never closes": Bug(
-        _set(Breaker, "reset", lambda self, now: None), 1, frozenset({"gets well", "hold-down"}),
+        set_to(Breaker, "reset", lambda self, now: None), 1, frozenset({"gets well", "hold-down"}),
         ("disk", "operator")),
 }  # fmt: skip
 

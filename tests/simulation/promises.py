@@ -10,6 +10,8 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 
+from tiercluster.cluster.errors import TierclusterError
+
 UNKNOWN_S = 0.35  # a write may be applied so long after its deadline: it was taken just before, and
 # waited for the cold tier
 TTL_SLACK_S = 0.25  # delays, and wall clocks that a restart goes by
@@ -44,6 +46,7 @@ class Call:
     read: bytes | None = None
     number: int = 0  # of a counter
     node: str = ""
+    error: TierclusterError | None = None
     parts: list[Call] = field(default_factory=list)
 
     @property
@@ -54,8 +57,9 @@ class Call:
         return INF if self.outcome == "open" else max(self.deadline, self.ended) + UNKNOWN_S
 
     def __str__(self) -> str:
-        said = {"get": f"read {self.read!r}", "incr": f"counted {self.number}"}
-        what = said.get(self.kind, f"wrote {self.value!r}" if self.value else "")
+        read = self.read if self.read is None else self.read[:12]
+        said = {"get": f"read {read!r}", "incr": f"counted {self.number}"}
+        what = said.get(self.kind, f"wrote {self.value[:12]!r}" if self.value else "")
         return (
             f"{self.client} {self.kind} {self.key!r} {what} v{self.version:#x} at {self.node} "
             f"[{self.began:.4f}, {self.ended:.4f}] {self.outcome}{' weak' if self.is_weak else ''}"
@@ -76,6 +80,7 @@ class _Key:
         self.counts: list[tuple[int, int]] = []  # (version, number) of acknowledged incr, ascending
         self.count_calls: dict[int, Call] = {}
         self.doubtful: list[Call] = []  # incr that are open or of unknown outcome
+        self.removals: list[Call] = []  # deletes, and writes that expire
 
     def add(self, call: Call) -> None:
         highest = self.newest_version[-1] if self.newest_version else (0, None)
@@ -90,9 +95,13 @@ class _Key:
 
 
 class Promises:
-    """``judge`` raises Violation."""
+    """``judge`` raises Violation. ``loses_nothing``: memory has room for all, and never so many
+    nodes are out that an entry could be lost, so that no read may miss what was written."""
 
-    def __init__(self) -> None:
+    def __init__(self, loses_nothing: bool = False) -> None:
+        self._loses_nothing = loses_nothing
+        # What was acknowledged before may be lost, by the key (`losses`).
+        self.firm_since: dict[bytes, float] = {}
         self._keys: dict[bytes, _Key] = {}
         self.judged: dict[str, int] = {}
 
@@ -102,6 +111,8 @@ class Promises:
             key.writes[call.value] = call
         if call.kind == "incr":
             key.doubtful.append(call)
+        if call.kind == "delete" or call.ttl is not None:
+            key.removals.append(call)
 
     def judge(self, call: Call) -> None:
         """A call has ended."""
@@ -126,10 +137,12 @@ class Promises:
     # --- reads ----------------------------------------------------------------------------------
 
     def _judge_read(self, key: _Key, call: Call) -> None:
-        if call.read is None:
-            return
         known = key.before(call.began)
-        if known:
+        if call.read is None:
+            if known and self._loses_nothing:
+                self._judge_miss(key, call, key.newest_began[known - 1][1])
+            return
+        if known and self._is_firm(key.newest_version[known - 1][1]):
             version, newer = key.newest_version[known - 1]
             if 0 < call.version < version:
                 raise Violation("stale read", f"{call}\n  but before it  {newer}")
@@ -139,10 +152,19 @@ class Promises:
             return
         if known:
             began, newer = key.newest_began[known - 1]
-            if newer is not write and began > write.latest:
+            if newer is not write and began > write.latest and self._is_firm(newer):
                 raise Violation("stale read", f"{call}\n  from  {write}\n  but later  {newer}")
         if write.ttl is not None and call.began > write.latest + write.ttl + TTL_SLACK_S:
             raise Violation("expired read", f"{call}\n  of {write} with ttl {write.ttl}")
+
+    def _is_firm(self, write: Call | None) -> bool:
+        """Whether what was acknowledged then can have been lost by no failure."""
+        return write is None or write.began >= self.firm_since.get(write.key, -INF)
+
+    def _judge_miss(self, key: _Key, call: Call, write: Call | None) -> None:
+        assert write is not None
+        if not any(other.latest >= write.began for other in key.removals):
+            raise Violation("nothing is lost", f"{call}\n  but before it  {write}")
 
     def _judge_value(self, key: _Key, call: Call) -> None:
         assert call.read is not None
@@ -165,7 +187,7 @@ class Promises:
                 raise Violation("one version, two values", f"{call}\n  and {same!r}")
         key.add(call)
         insort(key.versions, (call.version, call), key=lambda pair: pair[0])
-        if call.kind == "cas":
+        if call.kind == "cas" and not self.firm_since:
             key.swaps.append(call)
         for swap in key.swaps:
             self._judge_swap(key, swap)
@@ -192,6 +214,8 @@ class Promises:
         unseen = sum(
             other.began < after.ended and other.latest > before.began for other in key.doubtful
         )
+        if self.firm_since:
+            return
         goes_on = 0 <= high[1] - low[1] - 1 <= unseen
         starts_anew = 0 <= high[1] - FIRST <= unseen
         if not goes_on and not starts_anew:

@@ -1,4 +1,4 @@
-"""One world from the command line: ``python -m tests.simulation.run SEED [--trace]``."""
+"""Worlds from the command line: ``python -m tests.simulation.run SEED [--trace] [--count N]``."""
 
 from __future__ import annotations
 
@@ -15,8 +15,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("seed", type=int)
     parser.add_argument("--trace", action="store_true", help="print everything that happened")
+    parser.add_argument("--count", type=int, default=1, help="run so many seeds, from SEED on")
     arguments = parser.parse_args()
-    world = World(arguments.seed, keeps_trace=arguments.trace)
+    if arguments.count > 1:
+        return _run_many(arguments.seed, arguments.count)
+    return _run_one(arguments.seed, arguments.trace)
+
+
+def _run_one(seed: int, trace: bool) -> int:
+    world = World(seed, keeps_trace=trace)
     started = time.perf_counter()
     violation: Exception | None = None
     try:
@@ -31,10 +38,24 @@ def main() -> int:
         f"{world.loop.now:.1f} s in {took_s:.2f} s, judged {world.checkers.promises.judged}"
     )
     if violation is not None:
-        print(f"seed {arguments.seed}: {violation}")
+        print(f"seed {seed}: {violation}")
         if not isinstance(violation, Violation):
             traceback.print_exception(violation)
     return violation is not None
+
+
+def _run_many(first: int, count: int) -> int:
+    """A line for each world that is not well, and one at the end."""
+    alarms, started = 0, time.process_time()
+    for seed in range(first, first + count):
+        try:
+            World(seed).run()
+        except Exception as found:  # noqa: BLE001 - a core that raises is a finding, too
+            alarms += 1
+            print(f"seed {seed}: {type(found).__name__}: {found}", flush=True)
+    took_s = time.process_time() - started
+    print(f"seeds {first} to {first + count - 1}: {alarms} alarms, {took_s:.0f} s of CPU")
+    return alarms > 0
 
 
 if __name__ == "__main__":

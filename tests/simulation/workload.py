@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tiercluster.cluster.keys import Space
 from tiercluster.cluster.plan import (
     DeleteOp,
     GetOp,
@@ -26,10 +27,12 @@ from tiercluster.tiermap import (
     outcome_of,
 )
 
+from .checkers import Checkers
+from .clearing import Clearing
 from .client_model import SimClient
 from .consensus_model import Consensus
 from .loop import Loop
-from .plan import PAUSES_S, Plan
+from .plan import NAMESPACES, PAUSES_S, Plan
 from .promises import FIRST, Call
 
 ADMIN_S = 1.0  # for a request of an operator
@@ -39,6 +42,7 @@ MOST_BUSY = 4  # calls of one client under way
 TIMEOUTS_S = (0.3, 1.0, 1.0, 3.0)
 PROPOSED_S = DECIDE_S + 0.5  # for so long a node may go on proposing what it was just asked for
 COUNTERS = 4  # each so many-th key is a counter
+CLEARS = 0.008  # of all calls
 KINDS = ("get", "get_many", "set", "set_many", "delete", "add", "replace", "cas")
 WEIGHTS = (40, 10, 25, 5, 6, 4, 4, 6)
 
@@ -46,10 +50,12 @@ WEIGHTS = (40, 10, 25, 5, 6, 4, 4, 6)
 class Workload:
     """Keeps the clients busy until `stop`."""
 
-    def __init__(self, loop: Loop, plan: Plan, clients: list[SimClient]) -> None:
+    def __init__(self, loop: Loop, plan: Plan, clients: list[SimClient],
+                 checkers: Checkers) -> None:  # fmt: skip
         self._loop = loop
         self._plan = plan
         self._clients = clients
+        self._checkers = checkers
         self._counters = plan.keys[::COUNTERS]
         self._fillers = plan.fillers
         self._plain = tuple(k for k in plan.keys if k not in self._counters)
@@ -78,9 +84,12 @@ class Workload:
         random = self._loop.random
         timeout_s = random.choice(TIMEOUTS_S)
         operation: Operation
+        if random.random() < CLEARS:
+            self._clear(client)
+            return
         if random.random() < 0.3:
             operation, call = self._filler_call(client)
-        elif random.random() < 0.2:
+        elif random.random() < 0.25:
             key = random.choice(self._counters)
             if random.random() < 0.05:
                 operation = DeleteOp([key])
@@ -91,6 +100,12 @@ class Workload:
         else:
             operation, call = self._plain_call(client, random.choices(KINDS, WEIGHTS)[0])
         client.begin(operation, call, timeout_s, self._ended)
+
+    def _clear(self, client: SimClient) -> None:
+        space = Space(self._loop.random.choice(NAMESPACES))
+        keys = [key for key in self._plan.keys if key.startswith(space.prefix)]
+        if keys:
+            Clearing(client, self._checkers, space, keys).begin()
 
     def _filler_call(self, client: SimClient) -> tuple[Operation, Call]:
         """Many keys at once, so that the memory of the nodes is full."""

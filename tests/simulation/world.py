@@ -32,6 +32,8 @@ JOIN_S = 12.0
 WELL_S = 9.0  # until all must be well after everything is healed
 DECIDED_S = 9.0  # until it is certain what became of each thing that operators asked for
 CALM_S = 0.5
+AGREE_S = 3.0  # until all copies are there after the last change
+APART_S = 2.5  # until nobody waits for a node that its owner does not reach
 
 
 @contextmanager
@@ -72,11 +74,13 @@ class World:
 
     def _make(self) -> None:
         self.network = Network(self.loop)
-        self.checkers = Checkers(self.loop, self.plan.keys + self.plan.fillers, RECOVERY)
+        plan = self.plan
+        self.checkers = Checkers(self.loop, plan.keys + plan.fillers, RECOVERY, plan.write_ack,
+                                 plan.is_roomy)  # fmt: skip
         self.consensus = Consensus(self.loop, self.network, self.checkers.committed)
         self.consensus.lags = self.plan.lags
         self.nodes = [self._node(name) for name in self.plan.names]
-        self.checkers.nodes = self.nodes
+        self.checkers.nodes = self.checkers.copies.nodes = self.nodes
         self.clients = [self._client(i) for i in range(self.plan.clients)]
 
     def _node(self, name: str) -> SimNode:
@@ -92,16 +96,18 @@ class World:
     def run(self) -> None:
         with small_ring(self.plan.seed):
             self._join()
-            workload = Workload(self.loop, self.plan, self.clients)
+            workload = Workload(self.loop, self.plan, self.clients, self.checkers)
             operators = Operators(self.loop, self.plan, self.clients)
             nemesis = Nemesis(self.loop, self.plan, self.network, self.consensus, self.nodes,
-                              self.clients, operators)  # fmt: skip
+                              self.clients, operators, self.checkers)  # fmt: skip
             nemesis.start()
             self.loop.run(self.loop.now + self.plan.rough_s)
             nemesis.stop()
             workload.stop()
             self._get_well(operators)
             self._prove()
+            if self.plan.ends_apart:
+                self._prove_apart()
 
     def _join(self) -> None:
         self.consensus.start()
@@ -159,10 +165,17 @@ class World:
             serving, why = front._serving(node.clock())
             if not serving or not front._ownership.is_settled:
                 return f"{node.name} does not serve: {why}"
-        return ""
+        return self.checkers.copies.why_not_whole()
 
     def _prove(self) -> None:
         """Every client writes and reads every key, without an error."""
+        self._call_all()
+        self.loop.run(self.loop.now + CALM_S)
+        # The last of what was decided may have come just now, and copies follow.
+        self._wait(self._is_well, AGREE_S, "and stays so")
+        self.checkers.copies.compare(self.plan.is_roomy)
+
+    def _call_all(self) -> None:
         self._proofs: list[Call] = []
         for round_ in range(2):
             for client in self.clients:
@@ -175,8 +188,17 @@ class World:
         failed = [str(call) for call in self._proofs if call.outcome != "ok"]
         if failed:
             raise Violation("gets well", f"but calls fail: {failed}")
-        if not self._is_well():
-            raise Violation("gets well", f"and stays so: {self._why_not()}")
+
+    def _prove_apart(self) -> None:
+        """Two nodes do not reach each other, and all others do: after a while nobody waits. Not
+        the leader: who does not hear it follows another member, by a worker that is not here."""
+        followers = [name for name in self.plan.names if name != self.consensus.leader]
+        names = self.loop.random.sample(followers, 2)
+        for source, target in names, names[::-1]:
+            self.network.cut(source, target)
+        self.loop.note("-", f"{names} do not reach each other")
+        self.loop.run(self.loop.now + APART_S)
+        self._call_all()
 
     def _prove_one(self, client: SimClient, key: bytes, round_: int) -> None:
         call = Call(client.name, "get" if round_ else "set", key)

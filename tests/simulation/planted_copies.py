@@ -1,0 +1,134 @@
+"""Bugs of replication to plant, one for each of its invariants (`planted` says how)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from tiercluster.node import keeping
+from tiercluster.node.copies import Copies, _Source
+from tiercluster.node.copywatch import CopyWatch
+from tiercluster.node.filling import Filling
+from tiercluster.node.keeping import Keeping
+from tiercluster.node.streams import Streams
+from tiercluster.node.verbs_write import WriteVerbs
+from tiercluster.tiermap import CopiesApart
+
+from .planting import PROMISES, Bug, set_to, wrapped
+
+COPIES = PROMISES | {"copies are never older", "acknowledged means kept", "copies agree"}
+LOST = COPIES | {"nothing is lost"}
+OWNERS_GO = ("crash", "kill", "pause", "isolate")
+CUTS = ("cut", "one_way", "flap", "isolate", "kill")
+
+
+def _in_any_order(original: Any) -> Any:
+    """Whatever comes is taken as the next one."""
+
+    def replicate(self: Copies, request: Any, now: float) -> Any:
+        asked = request.fields
+        source = self._sources.get(asked.node)
+        if source is None or source.epoch != asked.epoch:
+            self._sources[asked.node] = _Source(asked.incarnation, asked.epoch, asked.seq - 1)
+        elif asked.seq > source.applied:
+            source.applied = asked.seq - 1
+        return original(self, request, now)
+
+    return replicate
+
+
+def _from_anybody(original: Any) -> Any:
+    def refusal(self: Copies, asked: Any, slots: Any, version: int, mine: str) -> str:
+        why: str = original(self, asked, slots, version, mine)
+        return "" if "another owner" in why else why
+
+    return refusal
+
+
+def _same_era(original: Any) -> Any:
+    def begin(self: Keeping, slot: int, is_owner: bool) -> None:
+        original(self, slot, is_owner)
+        self.floors[slot] = 0
+
+    return begin
+
+
+def _never_apart(original: Any) -> Any:
+    """Who cannot be reached believes that it keeps all the same."""
+
+    def holders(ring: Any, tier_map: Any) -> Any:
+        members = tuple(replace(member, apart=()) for member in tier_map.members)
+        return original(ring, replace(tier_map, members=members))
+
+    return holders
+
+
+def _as_if_nothing_was_lost(original: Any) -> Any:
+    def begin(self: Streams, node: str, to: str, now: float) -> None:
+        self._lost.clear()
+        original(self, node, to, now)
+
+    return begin
+
+
+def _drops_what_is_there(original: Any) -> Any:
+    def delete(self: WriteVerbs, key: bytes, version: int | None, *rest: Any) -> bool:
+        if self._holdings.directory.get(key) is None:
+            return False
+        found: bool = original(self, key, version, *rest)
+        return found
+
+    return delete
+
+
+def _keeps_the_counters_as_well(original: Any) -> Any:
+    def filled(self: Keeping, owner: str, slots: Any) -> None:
+        original(self, owner, tuple(range(len(self.floors))))
+
+    return filled
+
+
+def _never_called_apart(original: Any) -> Any:
+    def desires(self: CopyWatch, *args: Any) -> Any:
+        return [d for d in original(self, *args) if not isinstance(d.command, CopiesApart)]
+
+    return desires
+
+
+COPY_BUGS: dict[str, Bug] = {
+    "answers that do not wait": Bug(
+        set_to(Streams, "concerns", lambda self, origin: False), 0, COPIES, OWNERS_GO),
+    "copies taken out of order": Bug(
+        wrapped(Copies, "replicate", _in_any_order), 0, COPIES, CUTS),
+    "copies taken from who owns no more": Bug(
+        wrapped(Copies, "_refusal", _from_anybody), 0, COPIES, OWNERS_GO),
+    "eras that do not rise": Bug(wrapped(Keeping, "_begin", _same_era), 0, COPIES, OWNERS_GO),
+    "who is apart keeps its copies": Bug(
+        wrapped(keeping, "holders", _never_apart), 0, COPIES, CUTS),
+    "let go, and the peers not told": Bug(
+        wrapped(Streams, "_begin", _as_if_nothing_was_lost), 0, COPIES, CUTS,
+        on_quorum_loss="serve"),
+    "an absent key is not dropped": Bug(
+        wrapped(WriteVerbs, "_delete", _drops_what_is_there), 0, COPIES),
+    "a clear is not copied": Bug(
+        set_to(Streams, "clear", lambda self, prefix, cursor: None), 0, COPIES),
+    "the name of a write is not copied": Bug(
+        set_to(Copies, "_remember", lambda self, *args: None), 0, PROMISES, OWNERS_GO),
+    "a copy of another copy's owner": Bug(
+        set_to(Keeping, "_has_one_source", lambda self, *args: True), 0, COPIES, OWNERS_GO,
+        replicas=3),
+    "maps passed over are no gap": Bug(
+        set_to(Keeping, "_safe_slots", lambda self, *args: None), 0, COPIES, CUTS, lags=0.3),
+    "a write that moved is said to be done": Bug(
+        set_to(Streams, "_give_up_moved", lambda self, is_same_ring: None), 0, COPIES,
+        OWNERS_GO),
+    "what fills is not looked at again": Bug(
+        set_to(Filling, "_is_current", lambda self, entry, version, now: True), 0, COPIES),
+    "filled as soon as anything came": Bug(
+        wrapped(Keeping, "filled", _keeps_the_counters_as_well), 0, LOST, is_roomy=True),
+    "whole from the start": Bug(
+        set_to(Keeping, "is_whole", property(lambda self: True)), 0, LOST, is_roomy=True),
+    "nobody is ever called apart": Bug(
+        wrapped(CopyWatch, "desires", _never_called_apart), 0, frozenset({"gets well"}),
+        ends_apart=True),
+}  # fmt: skip

@@ -1,0 +1,57 @@
+"""How a bug is planted in the real cores, and what the world is like in which it shows soon."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+from .plan import Plan, roomy_plan, rough_plan
+
+Plant = Callable[[ExitStack], None]
+
+
+def set_to(owner: Any, name: str, value: Any) -> Plant:
+    return lambda stack: stack.enter_context(patch.object(owner, name, value))
+
+
+def wrapped(owner: Any, name: str, made: Callable[[Any], Any]) -> Plant:
+    """``made`` takes the original and returns what stands in its place."""
+    return lambda stack: stack.enter_context(patch.object(owner, name, made(getattr(owner, name))))
+
+
+def all_of(*plants: Plant) -> Plant:
+    def plant(stack: ExitStack) -> None:
+        for each in plants:
+            each(stack)
+
+    return plant
+
+
+class Bug(NamedTuple):
+    """``seed``: a world that has found it; ``found``: the invariants that it breaks; the others
+    say what is special about the rough world in which it shows soon."""
+
+    plant: Plant
+    seed: int
+    found: frozenset[str]
+    faults: tuple[str, ...] = ()
+    victims: tuple[str, ...] = ()
+    every_s: float = 0.3
+    lags: float = 0.03
+    replicas: int = 2
+    on_quorum_loss: str = "fence"
+    is_roomy: bool = False
+    ends_apart: bool = False
+
+    def plan(self, seed: int) -> Plan:
+        plan = rough_plan(seed, *self.faults, victims=self.victims)
+        plan = replace(plan, fault_every_s=self.every_s, lags=self.lags, replicas=self.replicas,
+                       on_quorum_loss=self.on_quorum_loss, ends_apart=self.ends_apart)  # fmt: skip
+        return roomy_plan(plan) if self.is_roomy else plan
+
+
+OWNER, STALE, GROW = "one owner at a time", "stale read", "versions grow"
+PROMISES = frozenset({STALE, GROW, OWNER, "counted once", "cas sees the newest"})
