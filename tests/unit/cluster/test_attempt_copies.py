@@ -10,7 +10,7 @@ import pytest
 from tests.unit.cluster.test_attempt import KEYS, World, incr, map_of, owner_of
 from tiercluster.cluster.attempt import Asking, Attempt
 from tiercluster.cluster.errors import DeadlineExceeded
-from tiercluster.cluster.plan import DeletePrefixOp, GetOp, StoreOp
+from tiercluster.cluster.plan import DeletePrefixOp, GetOp, OnceStoreOp, StoreOp
 from tiercluster.cluster.routing import Router
 from tiercluster.cluster.wire import PRIOR_S, Count, Counter, Mode, Refusal, Status, Stored
 from tiercluster.tiermap import TierMap
@@ -23,7 +23,8 @@ def copied(*down: str, version: int = 10) -> TierMap:
 
 
 def store(mode: Mode = Mode.SET, count: int = 1) -> StoreOp:
-    return StoreOp(mode, KEYS[:count], [b"v"] * count, bytes(count), None)
+    kind = StoreOp if mode is Mode.SET else OnceStoreOp
+    return kind(mode, KEYS[:count], [b"v"] * count, bytes(count), None)
 
 
 def world_of(operation: Any, deadline: float = 60.0) -> World:
