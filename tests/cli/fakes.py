@@ -17,6 +17,7 @@ from tiercluster.tiermap import (
     Drained,
     Event,
     MapState,
+    NodeFilled,
     NodeJoined,
     NodeStopped,
     TierFailed,
@@ -98,7 +99,13 @@ class FakeCluster:
         return self.state.map
 
     def apply(self, command: Command) -> None:
+        """Nodes hold nothing, so that they have at once what they are to own."""
         self.state = apply(self.state, command)
+        for member in self.map.members:
+            if member.fills:
+                name, stint = f"filled {member.incarnation}@{self.map.version}", member.incarnation
+                filled = NodeFilled(id=name, by=member.id, node=member.id, incarnation=stint)
+                self.state = apply(self.state, filled)
 
     def status_dict(self, node: str) -> dict[str, Any]:
         tiers = [

@@ -26,8 +26,9 @@ CONTENDED = "contended"  # begins the keys that several write
 def keys_on(
     tier_map: TierMap, namespace: str, prefix: str, nodes: Collection[str] = ()
 ) -> Iterator[str]:
-    """Keys that these nodes own, without end; no nodes: any keys."""
+    """Keys that these nodes own, without end; no nodes, or none that own any: any keys."""
     router, space = Router(tier_map), namespace.encode()
+    nodes = [m.id for m in tier_map.members if m.id in nodes and m.serves]
     for number in count():
         key = f"{prefix}{number}"
         if not nodes or router.owner_of(wire_key(space, key.encode())) in nodes:

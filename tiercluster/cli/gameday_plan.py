@@ -219,7 +219,8 @@ def _not_up(tier_map: TierMap) -> list[str]:
         for record in m.tiers
         if record.suspect or state_of(m, record) is not TierState.UP
     ]
-    return down + tiers
+    filling = [f"{m.id} is taking what it will own" for m in present if m.fills]
+    return down + tiers + filling
 
 
 def _silent(view: View) -> list[str]:
