@@ -13,11 +13,14 @@ from tiercluster.tiermap import (
     Admin,
     Barrier,
     Command,
+    CopiesApart,
+    CopiesTogether,
     Drain,
     Drained,
     Health,
     LevelRaised,
     MapState,
+    NodeFilled,
     NodeJoined,
     NodeState,
     NodeStopped,
@@ -98,6 +101,21 @@ COMMANDS: tuple[st.SearchStrategy[Command], ...] = (
     ),
     st.builds(Restore, **envelope, node=nodes, tiers=tiers),
     st.builds(LevelRaised, **envelope, level=st.sampled_from([1, 2, 3]), map_digest=st.just("")),
+    st.builds(NodeFilled, **envelope, node=nodes, incarnation=incarnations.filter(bool)),
+    st.builds(
+        CopiesApart,
+        **envelope,
+        node=nodes,
+        incarnation=incarnations.filter(bool),
+        by_incarnation=incarnations.filter(bool),
+    ),
+    st.builds(
+        CopiesTogether,
+        **envelope,
+        node=nodes,
+        incarnation=incarnations.filter(bool),
+        by_incarnation=incarnations.filter(bool),
+    ),
     st.builds(Barrier, **envelope),
 )
 steps = st.tuples(st.one_of(*COMMANDS), st.sampled_from([True, True, True, False]))
@@ -146,6 +164,14 @@ def aimed(tier_map: TierMap, command: Command) -> Command:
             refs = [r for r, record in tier_map.refs() if record.admin is Admin.DRAINING]
             node = refs[0].node if refs else command.node
             return replace(command, node=node, tiers=TIERS, incarnation=incarnation(node))
+        case NodeFilled():
+            filling = [m.id for m in tier_map.members if m.filling]
+            node = filling[0] if filling else command.node
+            return replace(command, node=node, incarnation=incarnation(node))
+        case CopiesApart() | CopiesTogether():
+            by_incarnation = incarnation(command.by)
+            return replace(command, incarnation=incarnation(command.node),
+                           by_incarnation=by_incarnation)  # fmt: skip
         case NodeStopped():
             return replace(command, incarnation=incarnation(command.node))
         case LevelRaised():

@@ -66,6 +66,7 @@ def check_step(before: MapState, command: Command, after: MapState) -> None:
     check_events(before, after)
     check_generations(before.map, after.map)
     check_level(before.map, after.map)
+    check_apart(before.map, after.map)
     if before.map.members:
         assert after.map.max_unavailable == before.map.max_unavailable
     if not getattr(command, "force", False):
@@ -78,6 +79,30 @@ def check_level(before: TierMap, after: TierMap) -> None:
     # What a member of level 1 may hold can be said to it without loss, and the other way round.
     assert (after.level == 1) == (version_of_map(after) == 1)
     assert (after.level == 1) == (after.replicas == 0)
+
+
+def check_apart(before: TierMap, after: TierMap) -> None:
+    earlier = {m.id: m for m in before.members}
+    for member in after.members:
+        was = earlier.get(member.id)
+        is_further = not set(member.apart) <= set(was.apart if was else ())
+        # Whoever has not seen this map can tell from a later one that somebody was apart.
+        since = after.version if is_further else was.apart_version if was else 0
+        assert member.apart_version == since
+
+
+def check_copies(tier_map: TierMap) -> None:
+    ids = {m.id for m in tier_map.members if m.state is not NodeState.LEFT}
+    some_serve = any(m.serves for m in tier_map.members)
+    for member in tier_map.members:
+        assert set(member.apart) <= ids - {member.id}
+        assert list(member.apart) == sorted(set(member.apart))
+        # Whoever fills can hold entries, and there is somebody to take them from.
+        assert not member.filling or (member.has_tier and some_serve)
+        assert not (member.filling or member.apart) or tier_map.copies > 1
+    if tier_map.level == 1:
+        assert tier_map.copies == 1
+        assert not any(m.apart_version for m in tier_map.members)
 
 
 def check_outcome(changed: bool, command: Command, code: OutcomeCode) -> None:
@@ -136,6 +161,7 @@ def check_guard(before: TierMap, command: Command, after: TierMap) -> None:
 
 
 def check_state(state: MapState) -> None:
+    check_copies(state.map)
     up = {m.id for m in state.map.members if m.state is NodeState.UP}
     assert [m.id for m in state.map.members] == sorted({m.id for m in state.map.members})
     for member in state.map.members:
