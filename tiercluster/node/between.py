@@ -44,15 +44,24 @@ def kept_in_between(node: str, old: TierMap, new: TierMap, ring: Ring) -> Table 
     is_certain = old.copies == new.copies and _held_throughout(old.member(node), new.member(node))
     if count < 1 or not is_certain or _may_have_been_few(earlier, steady):
         return [()] * SLOTS
-    # At most these kept anything: who is among the best of all of them was so in each map.
-    most = [m for m in steady if m.has_tier or earlier[m.id].has_tier
-            or _has_changed(m, old.version)]  # fmt: skip
+    # At most these kept anything: who is among the best of all of them was so in each map. Who
+    # fills all the time is ranked with who serves only where the node itself fills.
+    me, since = new.member(node), old.version
+    fills = me is not None and (me.filling or earlier[node].filling)
+    most = [m for m in steady
+            if (m.has_tier or earlier[m.id].has_tier or _has_changed(m, since))
+            and (fills or not _has_filled_throughout(earlier[m.id], m, since))]  # fmt: skip
     all_of_them = Ring((m.id, m.weight) for m in most).heir_of(ring)
     return all_of_them.leaders({m.id for m in most}, count)
 
 
 def _is_same(was: Member | None, member: Member) -> bool:
     return was is not None and was.incarnation == member.incarnation
+
+
+def _has_filled_throughout(was: Member, member: Member, since: int) -> bool:
+    """A member that serves fills again only as another stint, or with a tier that was out."""
+    return was.fills and member.fills and not _has_changed(member, since)
 
 
 def _may_have_been_few(earlier: dict[str, Member], steady: list[Member]) -> bool:

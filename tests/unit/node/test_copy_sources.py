@@ -82,3 +82,15 @@ def test_an_owner_that_did_not_reach_this_node_in_between_has_written_without_it
     kept.use_map(map_of(8, ALL[0], replace(ALL[1], apart_version=6), ALL[2]))
     assert all(kept.floors[slot] > floors[slot] for slot in of_n1)
     assert all(floor < NOBODYS for floor in kept.floors)
+
+
+def test_a_member_that_fills_puts_nobody_out_of_the_maps_that_were_passed_over() -> None:
+    """n2 goes by two votes, whose maps come at once, while n1 is being filled: what n3 has is all
+    that there is."""
+    filling = replace(ALL[0], filling=True)
+    kept = keeping("n3", map_of(5, filling, *ALL[1:], replicas=2))
+    floors = list(kept.floors)
+    of_n2 = slots_of(kept, "n2")
+    kept.use_map(map_of(7, filling, down(ALL[1], 7), ALL[2], replicas=2))
+    assert of_n2
+    assert all(kept.floors[slot] == floors[slot] for slot in of_n2)
