@@ -19,6 +19,7 @@ from tiercluster.cluster.codec import decode_reply, decode_request, encode_reply
 from tiercluster.cluster.wire import (
     ANSWERED,
     ASKED,
+    FIRST_FIELDS,
     NAME_BYTES,
     OLDEST_VERSION,
     PRIOR_SINCE,
@@ -110,7 +111,8 @@ def requests(draw: st.DrawFn) -> Request:
     whole = {Kind.STORE: stores(), Kind.REPLICATE: replicates()}
     others = st.tuples(messages(ASKED[kind]), st.binary(max_size=9))
     fields, body = draw(whole.get(kind, others))
-    protocol = draw(st.integers(SINCE.get(kind, OLDEST_VERSION), VERSION))
+    oldest = VERSION if ASKED[kind] in FIRST_FIELDS else SINCE.get(kind, OLDEST_VERSION)
+    protocol = draw(st.integers(oldest, VERSION))
     prior = draw(st.just(0) | COUNTS) if protocol >= PRIOR_SINCE else 0
     return Request(
         kind, draw(COUNTS), draw(COUNTS), draw(COUNTS), draw(st.binary(min_size=8, max_size=8)),

@@ -12,6 +12,7 @@ from tests.unit.node.test_front import FrontWorld
 from tiercluster.cluster.holders import holders
 from tiercluster.cluster.ring import ring_of, slot_of
 from tiercluster.cluster.wire import (
+    VERSION,
     Confirmed,
     Counter,
     DeletePrefix,
@@ -34,8 +35,8 @@ from tiercluster.node.messages import ShardReport, ShardTurn, Withhold
 from tiercluster.node.streams import COUNTED, MAX_BYTES, NO_CURSOR
 from tiercluster.tiermap import Member, NodeState, TierMap
 
-N1 = Member("n1", "a:1", incarnation="boot#1", since_version=1)
-N2, N3 = (Member(f"n{i}", "a:1", incarnation=f"i{i}", since_version=1) for i in (2, 3))
+N1 = Member("n1", "a:1", incarnation="boot#1", since_version=1, level=2)
+N2, N3 = (Member(f"n{i}", "a:1", incarnation=f"i{i}", since_version=1, level=2) for i in (2, 3))
 
 
 def map_of(version: int, *members: Member) -> TierMap:
@@ -111,7 +112,7 @@ class World(FrontWorld):
         """The answer, when there is one."""
         request = Request(KINDS[type(fields).__name__], rid, self.map.version,
                           int((self.now + 5.0) * 1000), CLIENT, retry or bool(prior), fields, body,
-                          prior)  # fmt: skip
+                          VERSION, prior)  # fmt: skip
         self.front.request(b"me", request, self.now)
         return lambda: self.replies.get((b"me", rid))
 
