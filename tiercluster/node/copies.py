@@ -74,7 +74,8 @@ class _Source:
 
 
 class Copies:
-    """``begin_fill`` is told (node, slots) that a node wants all entries of these slots."""
+    """``begin_fill`` is told (node, slots, map version) that a node wants all entries of these
+    slots."""
 
     def __init__(
         self,
@@ -84,7 +85,7 @@ class Copies:
         placing: Placing,
         keeping: Keeping,
         effects: Effects,
-        begin_fill: Callable[[str, tuple[int, ...]], None],
+        begin_fill: Callable[[str, tuple[int, ...], int], None],
     ) -> None:
         self._node = node
         self._holdings = holdings
@@ -266,7 +267,7 @@ class Copies:
             if 0 <= s < len(table) and table[s][:1] == (self._node,) and asked.node in table[s]
         )  # fmt: skip
         if good:
-            self._begin_fill(asked.node, good)
+            self._begin_fill(asked.node, good, request.map_version)
         return _ACK
 
     def counters(self) -> tuple[tuple[str, int], ...]:

@@ -31,6 +31,7 @@ class _Fill:
     """For one node. ``slots`` are still to come; ``at_work`` those of the bucket being sent."""
 
     epoch: int  # of the stream
+    version: int  # of the newest map under which the node has asked
     slots: set[int] = field(default_factory=set)
     at_work: frozenset[int] = frozenset()
     entries: Iterator[Entry] | None = None
@@ -56,12 +57,17 @@ class Filling:
         self._last = 0.0
         self.entries = self.bytes = 0
 
-    def begin(self, node: str, slots: tuple[int, ...]) -> None:
-        """Slots that are being sent already are sent once."""
+    def begin(self, node: str, slots: tuple[int, ...], version: int) -> None:
+        """Slots that are being sent already are sent once. ``version``: of the map under which the
+        node asks; by a newer one it may have begun anew, and what it got before is nothing."""
         epoch = self._streams.epoch(node)
         fill = self._fills.get(node)
         if fill is None or fill.epoch != epoch:
-            fill = self._fills[node] = _Fill(epoch)
+            fill = self._fills[node] = _Fill(epoch, version)
+        if version > fill.version:
+            fill.version = version
+            fill.slots |= fill.at_work
+            fill.at_work, fill.entries = frozenset(), None
         fill.slots.update(slot for slot in slots if slot not in fill.at_work)
 
     @property
