@@ -79,6 +79,10 @@ _PLACES = {
 }
 
 
+def _ring_version(operation: Operation) -> int:
+    return operation.router.tier_map.ring_version if operation.router is not None else -1
+
+
 class Api:
     """The calls for one namespace."""
 
@@ -274,25 +278,30 @@ class Api:
 
     def delete_prefix(self, prefix: Key) -> Script[int]:
         wire = self.space.starting_with(prefix)
-        deleted, done = 0, set[str]()
-        # Until a look shows nobody new: the first may have come from a member that was behind.
-        while left := [node for node in (yield from self.serving()) if node not in done]:
-            for node in left:
-                deleted += yield from self._delete_on(node, wire)
-            done.update(left)
+        deleted, is_done = 0, False
+        while not is_done:
+            router = yield from self.look()
+            count, is_done = yield from self._delete_everywhere(router.tier_map, wire)
+            deleted += count
         return deleted
 
-    def _delete_on(self, node: str, wire: bytes) -> Script[int]:
-        deleted, cursor = 0, 0
-        while cursor >= 0:
-            operation = DeletePrefixOp(node, wire, cursor)
-            try:
-                yield operation
-            except Unavailable as error:
-                yield from self.went_down(node, error)
-                break
-            deleted, cursor = deleted + operation.count.count, operation.count.cursor
-        return deleted
+    def _delete_everywhere(self, tier_map: TierMap, wire: bytes) -> Script[tuple[int, bool]]:
+        """False: owners have changed meanwhile. A member that is done may have taken keys over from
+        one that was not, or from one that went: it keeps what it had copies of."""
+        deleted, is_same = 0, True
+        for node in [m.id for m in tier_map.members if m.serves]:
+            cursor = 0
+            while is_same and cursor >= 0:
+                operation = DeletePrefixOp(node, wire, cursor)
+                try:
+                    yield operation
+                except Unavailable as error:
+                    yield from self.went_down(node, error)
+                    return deleted, False
+                deleted, cursor = deleted + operation.count.count, operation.count.cursor
+                # By this map, or an earlier one of the same owners, the member was asked.
+                is_same = _ring_version(operation) == tier_map.ring_version
+        return deleted, is_same
 
     # --- the cluster ----------------------------------------------------------------------------
 
