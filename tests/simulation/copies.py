@@ -28,7 +28,7 @@ from tiercluster.cluster.wire import (
     Stored,
     Values,
 )
-from tiercluster.node.entry import Entry
+from tiercluster.node.entry import HOT, Entry
 from tiercluster.node.verbs_scan import END
 from tiercluster.tiermap import NodeState, TierMap
 
@@ -201,7 +201,9 @@ class Copies:
 def _agree(owners: Entry | None, copy: Entry | None, all_of_them: bool) -> bool:
     if owners is None or copy is None:  # either may have been evicted by itself
         return owners is copy or not all_of_them
-    return (owners.version, owners.flags) == (copy.version, copy.flags)
+    is_same = (owners.version, owners.flags) == (copy.version, copy.flags)
+    both_in_hot = owners.place == copy.place == HOT
+    return is_same and (not both_in_hot or owners.value == copy.value)
 
 
 def visible(node: SimNode, key: bytes) -> Entry | None:

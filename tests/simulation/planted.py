@@ -101,7 +101,7 @@ def _forgetful(original: Any) -> Any:
 BUGS: dict[str, Bug] = COPY_BUGS | {
     "no settling": Bug(set_to(Ownership, "_has_confirmed", lambda self, member: True), 1, PROMISES,
                        lags=0.3),
-    "a lease too long": Bug(wrapped(Lease, "_recompute", _longer_lease), 4, PROMISES),
+    "a lease too long": Bug(wrapped(Lease, "_recompute", _longer_lease), 10, PROMISES),
     "grants to the reported": Bug(wrapped(Front, "_pinged", _grants_all), 36, PROMISES,
                                     ("one_way", "cut", "slow", "isolate")),
     "late requests served": Bug(wrapped(Gate, "check", _no_deadline), 7, PROMISES,

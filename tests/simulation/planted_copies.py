@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
-from tiercluster.node import keeping
 from tiercluster.node.copies import Copies, _Source
 from tiercluster.node.copywatch import CopyWatch
 from tiercluster.node.filling import Filling
@@ -16,8 +14,7 @@ from tiercluster.tiermap import CopiesApart
 
 from .planting import PROMISES, Bug, set_to, wrapped
 
-COPIES = PROMISES | {"copies are never older", "acknowledged means kept", "copies agree"}
-LOST = COPIES | {"nothing is lost"}
+LOST = PROMISES | {"nothing is lost"}
 OWNERS_GO = ("crash", "kill", "pause", "isolate")
 CUTS = ("cut", "one_way", "flap", "isolate", "kill")
 
@@ -53,14 +50,17 @@ def _same_era(original: Any) -> Any:
     return begin
 
 
-def _never_apart(original: Any) -> Any:
-    """Who cannot be reached believes that it keeps all the same."""
+def _holds_on(original: Any) -> Any:
+    """Who keeps a slot no more shows all the same what it has of it."""
 
-    def holders(ring: Any, tier_map: Any) -> Any:
-        members = tuple(replace(member, apart=()) for member in tier_map.members)
-        return original(ring, replace(tier_map, members=members))
+    def compare(self: Keeping, before: Any, safe: Any) -> None:
+        floors = list(self.floors)
+        original(self, before, safe)
+        for slot, kept_by in enumerate(self.table):
+            if self._node in before[slot] and kept_by and self._node not in kept_by:
+                self.floors[slot] = floors[slot]
 
-    return holders
+    return compare
 
 
 def _as_if_nothing_was_lost(original: Any) -> Any:
@@ -81,7 +81,7 @@ def _drops_what_is_there(original: Any) -> Any:
     return delete
 
 
-def _keeps_the_counters_as_well(original: Any) -> Any:
+def _all_filled(original: Any) -> Any:
     def filled(self: Keeping, owner: str, slots: Any) -> None:
         original(self, owner, tuple(range(len(self.floors))))
 
@@ -97,38 +97,45 @@ def _never_called_apart(original: Any) -> Any:
 
 COPY_BUGS: dict[str, Bug] = {
     "answers that do not wait": Bug(
-        set_to(Streams, "concerns", lambda self, origin: False), 0, COPIES, OWNERS_GO),
+        set_to(Streams, "concerns", lambda self, origin: False), 0, PROMISES, OWNERS_GO),
     "copies taken out of order": Bug(
-        wrapped(Copies, "replicate", _in_any_order), 0, COPIES, CUTS),
+        wrapped(Copies, "replicate", _in_any_order), 0, PROMISES, CUTS),
     "copies taken from who owns no more": Bug(
-        wrapped(Copies, "_refusal", _from_anybody), 0, COPIES, OWNERS_GO),
-    "eras that do not rise": Bug(wrapped(Keeping, "_begin", _same_era), 0, COPIES, OWNERS_GO),
+        wrapped(Copies, "_refusal", _from_anybody), 0, PROMISES, ("crash", "stop"),
+        every_s=1.0, replicas=3, spikes=0.1),
+    "eras that do not rise": Bug(wrapped(Keeping, "_begin", _same_era), 7, PROMISES, OWNERS_GO),
     "who is apart keeps its copies": Bug(
-        wrapped(keeping, "holders", _never_apart), 0, COPIES, CUTS),
+        wrapped(Keeping, "_compare", _holds_on), 0, PROMISES, ("cut",), every_s=1.5),
     "let go, and the peers not told": Bug(
-        wrapped(Streams, "_begin", _as_if_nothing_was_lost), 0, COPIES, CUTS,
-        on_quorum_loss="serve"),
+        wrapped(Streams, "_begin", _as_if_nothing_was_lost), 2, PROMISES, ("pause_many",),
+        every_s=1.5, on_quorum_loss="serve"),
     "an absent key is not dropped": Bug(
-        wrapped(WriteVerbs, "_delete", _drops_what_is_there), 0, COPIES),
+        wrapped(WriteVerbs, "_delete", _drops_what_is_there), 2, PROMISES, ("depose",),
+        every_s=2.0),
     "a clear is not copied": Bug(
-        set_to(Streams, "clear", lambda self, prefix, cursor: None), 0, COPIES),
+        set_to(Streams, "clear", lambda self, prefix, cursor: None), 0, PROMISES, ("depose",),
+        every_s=2.0),
     "the name of a write is not copied": Bug(
-        set_to(Copies, "_remember", lambda self, *args: None), 0, PROMISES, OWNERS_GO),
-    "a copy of another copy's owner": Bug(
-        set_to(Keeping, "_has_one_source", lambda self, *args: True), 0, COPIES, OWNERS_GO,
-        replicas=3),
+        set_to(Copies, "_remember", lambda self, *args: None), 8, PROMISES, ("kill",),
+        every_s=1.5),
+    "what another copy may lack is shown": Bug(
+        set_to(Keeping, "_has_one_source", lambda self, *args: True), 0, PROMISES, ("kill",),
+        every_s=1.0, replicas=3, spikes=0.1),
     "maps passed over are no gap": Bug(
-        set_to(Keeping, "_safe_slots", lambda self, *args: None), 0, COPIES, CUTS, lags=0.3),
+        set_to(Keeping, "_safe_slots", lambda self, *args: None), 2, PROMISES, ("crash", "kill"),
+        ("n3",), every_s=0.6, lags=0.3),
     "a write that moved is said to be done": Bug(
-        set_to(Streams, "_give_up_moved", lambda self, is_same_ring: None), 0, COPIES,
-        OWNERS_GO),
+        set_to(Streams, "_give_up_moved", lambda self, is_same_ring: None), 0, PROMISES,
+        ("crash", "kill"),
+        every_s=1.0, spikes=0.1),
     "what fills is not looked at again": Bug(
-        set_to(Filling, "_is_current", lambda self, entry, version, now: True), 0, COPIES),
+        set_to(Filling, "_is_current", lambda self, entry, version, now: True), 2,
+        PROMISES | {"one version, two values", "raises"}, ("crash", "disk"), every_s=0.6),
     "filled as soon as anything came": Bug(
-        wrapped(Keeping, "filled", _keeps_the_counters_as_well), 0, LOST, is_roomy=True),
+        wrapped(Keeping, "filled", _all_filled), 0, LOST, is_roomy=True),
     "whole from the start": Bug(
         set_to(Keeping, "is_whole", property(lambda self: True)), 0, LOST, is_roomy=True),
     "nobody is ever called apart": Bug(
-        wrapped(CopyWatch, "desires", _never_called_apart), 0, frozenset({"gets well"}),
-        ends_apart=True),
+        wrapped(CopyWatch, "desires", _never_called_apart), 4, frozenset({"gets well"}),
+        ("depose",), every_s=2.0, ends_apart=True),
 }  # fmt: skip

@@ -43,6 +43,7 @@ class Bug(NamedTuple):
     lags: float = 0.03
     replicas: int = 2
     on_quorum_loss: str = "fence"
+    spikes: float | None = None
     is_roomy: bool = False
     ends_apart: bool = False
 
@@ -50,8 +51,11 @@ class Bug(NamedTuple):
         plan = rough_plan(seed, *self.faults, victims=self.victims)
         plan = replace(plan, fault_every_s=self.every_s, lags=self.lags, replicas=self.replicas,
                        on_quorum_loss=self.on_quorum_loss, ends_apart=self.ends_apart)  # fmt: skip
+        if self.spikes is not None:
+            plan = replace(plan, spikes=self.spikes)
         return roomy_plan(plan) if self.is_roomy else plan
 
 
 OWNER, STALE, GROW = "one owner at a time", "stale read", "versions grow"
-PROMISES = frozenset({STALE, GROW, OWNER, "counted once", "cas sees the newest"})
+COPIES = frozenset({"copies are never older", "acknowledged means kept", "copies agree"})
+PROMISES = COPIES | {STALE, GROW, OWNER, "counted once", "cas sees the newest"}
