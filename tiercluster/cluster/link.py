@@ -23,6 +23,7 @@ from .wire import MAX_BODY_BYTES, OLDEST_VERSION, Reply
 SEND_QUEUE = 100  # messages
 HEARTBEAT_MS = 100
 HEARTBEAT_TIMEOUT_MS = 300
+SILENT_MS = 5000  # of ours, after which a node may close the connection
 HANDSHAKE_MS = 300
 CONNECT_TIMEOUT_MS = 1000
 RECONNECT_MS = 20
@@ -266,10 +267,14 @@ def _tune(socket: Socket) -> None:
         (zmq.LINGER, 0),
         (zmq.IMMEDIATE, 1),
         (zmq.SNDHWM, SEND_QUEUE),
+        # What comes was asked for. A full queue ends the process when its connection is lost and a
+        # heartbeat falls due (libzmq 4.3.5).
+        (zmq.RCVHWM, 0),
         (zmq.MAXMSGSIZE, MAX_BODY_BYTES),
         (zmq.RCVTIMEO, QUICK_WAIT_MS),
         (zmq.HEARTBEAT_IVL, HEARTBEAT_MS),
         (zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS),
+        (zmq.HEARTBEAT_TTL, SILENT_MS),
         (zmq.HANDSHAKE_IVL, HANDSHAKE_MS),
         (zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS),
         (zmq.RECONNECT_IVL, RECONNECT_MS),

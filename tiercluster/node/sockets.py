@@ -1,4 +1,10 @@
-"""How every ZeroMQ socket of a node is set up: small queues, heartbeats, size limits, keys."""
+"""How every ZeroMQ socket of a node is set up: queues, heartbeats, size limits, keys.
+
+libzmq 4.3.5 ends the process ("Assertion failed: !_io_error") when a connection is lost whose queue
+of received messages is full, and a heartbeat falls due or was received before the queue is read. So
+that queue is long, and only who connects sends heartbeats; with them it says how long a silence of
+its own means that it is gone.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +16,12 @@ from tiercluster.cluster.wire import MAX_BODY_BYTES, MAX_HEADER_BYTES
 
 from .keyring import NodeKeys
 
-QUEUE_MESSAGES = 256  # a connection, each way; past it the sender waits or is told
+SEND_MESSAGES = 256  # a connection; past it the sender is told
+RECEIVE_MESSAGES = 10_000  # a connection; past it the sender waits
+KEEPALIVE_S = 15  # of silence, after which TCP looks whether the other side is there
 HEARTBEAT_MS = 100
 HEARTBEAT_TIMEOUT_MS = 1000
+SILENT_MS = 5000  # after which the other side may close the connection
 HANDSHAKE_MS = 1000
 BACKLOG = 512
 RECONNECT_MS, RECONNECT_MAX_MS = 50, 500
@@ -48,10 +57,9 @@ def tune(socket: zmq.Socket[bytes], curve: Curve | None, server: bytes | None = 
     """Limits on everything that can grow, and CURVE where keys were given; ``server``: the key that
     the other side must show, None for a server socket."""
     socket.linger = 0
-    socket.sndhwm = socket.rcvhwm = QUEUE_MESSAGES
+    socket.sndhwm, socket.rcvhwm = SEND_MESSAGES, RECEIVE_MESSAGES
     socket.maxmsgsize = max(MAX_BODY_BYTES, MAX_HEADER_BYTES)
-    socket.heartbeat_ivl = HEARTBEAT_MS
-    socket.heartbeat_timeout = HEARTBEAT_TIMEOUT_MS
+    socket.tcp_keepalive, socket.tcp_keepalive_idle = 1, KEEPALIVE_S
     socket.handshake_ivl = HANDSHAKE_MS
     socket.backlog = BACKLOG
     if curve is None:
@@ -71,6 +79,9 @@ def dealer(
     not sent: it must not be delivered later."""
     socket = context.socket(zmq.DEALER)
     tune(socket, curve, server)
+    socket.rcvhwm = 0  # what comes was asked for
+    socket.heartbeat_ivl = HEARTBEAT_MS
+    socket.heartbeat_timeout, socket.heartbeat_ttl = HEARTBEAT_TIMEOUT_MS, SILENT_MS
     socket.immediate = True
     socket.reconnect_ivl, socket.reconnect_ivl_max = RECONNECT_MS, RECONNECT_MAX_MS
     socket.connect(f"tcp://{address}")

@@ -32,6 +32,7 @@ RECONNECT_MS, RECONNECT_MAX_MS = 50, 500
 # A partition leaves connections that TCP takes long to give up; this finds them dead.
 HEARTBEAT_MS, HEARTBEAT_TIMEOUT_MS = 500, 2000
 HANDSHAKE_MS = 1000
+MAX_UNREAD = 10_000  # messages of one peer
 MAX_UNREAD_BYTES = 64 * 1024
 # Of five voters, while they connect anew, and of strangers for the time of a handshake.
 LIMITS = Limits(connections=256, watch_bytes=2**20, message_bytes=2 * MAX_MESSAGE_BYTES)
@@ -127,6 +128,8 @@ class ZmqWire:
     def _open_inlet(self) -> zmq.Socket[bytes]:
         inlet = self._socket(zmq.ROUTER, self._keys)
         inlet.handshake_ivl = HANDSHAKE_MS
+        # A full queue ends the process when its connection is lost (`node/sockets.py`).
+        inlet.rcvhwm = MAX_UNREAD
         inlet.router_handover = True  # a peer that reconnects takes the place of its old connection
         if self._keys:
             inlet.curve_server = True
