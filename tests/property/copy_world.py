@@ -36,7 +36,7 @@ from tiercluster.node.ownership import Ownership, SlotState
 from tiercluster.node.shard import Shard
 from tiercluster.tiermap import MapState, NodeState, TierMap
 
-KEYS = [key(f"k{i}") for i in range(12)]
+KEYS = [key(f"k{i}") for i in range(6)]
 CLIENT = b"client-1"
 
 
@@ -225,6 +225,8 @@ class World:
             (40, self._deliver_some),
             (3, self._lose_one),
             (3, self._change_map),
+            (2, lambda: self._fail_over(name)),
+            (4, self._come_back),
             (8, lambda: self._see_some(node)),
             (8, self.confirm_all),
             (1, lambda: self._let_go(node)),
@@ -273,6 +275,35 @@ class World:
         if what == "tiers down":
             self.lost_tiers.add(node)
         self.history.take((what, node, "1" if what == "join" else more))
+
+    def _fail_over(self, name: bytes) -> None:
+        """The owner stops and the others see it; what it had sent is on its way yet."""
+        for node in self.nodes.values():
+            if self.serves(node, slot_of(name)):
+                self.history.take(("stop", node.name, ""))
+        self._all_see()
+        for node in self.nodes.values():
+            if self.serves(node, slot_of(name)):
+                self.ask(node, name, Get((name,), False))
+
+    def _come_back(self) -> None:
+        """Whoever is down joins again, and whoever has all it keeps serves."""
+        for node in self.nodes.values():
+            member = self.newest_map.member(node.name)
+            if member is None or member.state is not NodeState.UP:
+                self.history.take(("join", node.name, "1"))
+            elif node.shard.keeping.is_whole and node.map is self.newest_map:
+                self.history.take(("filled", node.name, ""))
+        self._all_see()
+
+    def _all_see(self) -> None:
+        for node in self.nodes.values():
+            if self.random.random() < 0.8:
+                self.see(node, self.newest_map)
+        self.tick(0.3)
+        self.confirm_all()
+        self.tick(0.3)
+        self.confirm_all()
 
     def _see_some(self, node: Node) -> None:
         ahead = [m for m in self.history.maps if m.version > node.map.version]
