@@ -102,24 +102,24 @@ BUGS: dict[str, Bug] = COPY_BUGS | {
     "no settling": Bug(set_to(Ownership, "_has_confirmed", lambda self, member: True), 1, PROMISES,
                        lags=0.3),
     "a lease too long": Bug(wrapped(Lease, "_recompute", _longer_lease), 10, PROMISES),
-    "grants to the reported": Bug(wrapped(Front, "_pinged", _grants_all), 36, PROMISES,
+    "grants to the reported": Bug(wrapped(Front, "_pinged", _grants_all), 44, PROMISES,
                                     ("one_way", "cut", "slow", "isolate")),
-    "late requests served": Bug(wrapped(Gate, "check", _no_deadline), 7, PROMISES,
+    "late requests served": Bug(wrapped(Gate, "check", _no_deadline), 8, PROMISES,
                                 ("cut_client",)),
     "one report is a majority": Bug(
         set_to(node_steps, "_is_voted_out", lambda member, others: bool(member.unreachable_by)),
-        2, PROMISES),
+        8, PROMISES),
     "writes applied twice": Bug(
         set_to(WriteLog, "knows", lambda self, client, rid: False), 6, PROMISES),
     "a client that forgets its ids": Bug(
-        wrapped(session.Session, "_send", _forgetful), 6, PROMISES),
+        wrapped(session.Session, "_send", _forgetful), 7, PROMISES),
     "cas without a look": Bug(
         set_to(WriteVerbs, "_is_allowed", lambda self, asked, index, now: True), 0, PROMISES),
     "versions start anew": Bug(
         wrapped(Directory, "set_stint", _same_versions), 0,
         PROMISES | {"one version, two values"}),
     "times to live ignored": Bug(
-        set_to(verbs_write, "expires_at", lambda ttl, now: NEVER), 78, frozenset({"expired read"})),
+        set_to(verbs_write, "expires_at", lambda ttl, now: NEVER), 88, frozenset({"expired read"})),
     "requests under an old map served": Bug(
         wrapped(Gate, "_check_slots", _any_map), 35, PROMISES, ("past",), (), 2.0),
     "a cold read of an entry that changed": Bug(
@@ -133,9 +133,9 @@ BUGS: dict[str, Bug] = COPY_BUGS | {
     "a lease without voters": Bug(
         all_of(set_to(lease, "voters_needed", lambda others, is_voter: 0),
              set_to(Ownership, "_may_be_leased", lambda self, old, new: False)),
-        11, PROMISES, lags=0.3),
+        13, PROMISES, lags=0.3),
     "generation kept": Bug(
-        wrapped(tier_steps, "tier_recovered", _keeps_generation), 2,
+        wrapped(tier_steps, "tier_recovered", _keeps_generation), 4,
         frozenset({"generations grow"})),
     "no hold-down": Bug(wrapped(prober.Prober, "_hold", _no_hold_down), 2, frozenset({"hold-down"}),
                         ("disk", "operator")),

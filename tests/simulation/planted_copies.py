@@ -101,7 +101,7 @@ COPY_BUGS: dict[str, Bug] = {
     "copies taken out of order": Bug(
         wrapped(Copies, "replicate", _in_any_order), 0, PROMISES, CUTS),
     "copies taken from who owns no more": Bug(
-        wrapped(Copies, "_refusal", _from_anybody), 0, PROMISES, ("crash", "stop"),
+        wrapped(Copies, "_refusal", _from_anybody), 13, PROMISES, ("crash", "stop"),
         every_s=1.0, replicas=3, spikes=0.1),
     "eras that do not rise": Bug(wrapped(Keeping, "_begin", _same_era), 7, PROMISES, OWNERS_GO),
     "who is apart keeps its copies": Bug(
@@ -119,13 +119,13 @@ COPY_BUGS: dict[str, Bug] = {
         set_to(Copies, "_remember", lambda self, *args: None), 8, PROMISES, ("kill",),
         every_s=1.5),
     "what another copy may lack is shown": Bug(
-        set_to(Keeping, "_has_one_source", lambda self, *args: True), 0, PROMISES, ("kill",),
+        set_to(Keeping, "_has_one_source", lambda self, *args: True), 11, PROMISES, ("kill",),
         every_s=1.0, replicas=3, spikes=0.1),
     "maps passed over are no gap": Bug(
         set_to(Keeping, "_safe_slots", lambda self, *args: None), 2, PROMISES, ("crash", "kill"),
         ("n3",), every_s=0.6, lags=0.3),
     "a write that moved is said to be done": Bug(
-        set_to(Streams, "_give_up_moved", lambda self, is_same_ring: None), 0, PROMISES,
+        set_to(Streams, "_give_up_moved", lambda self, is_same_ring: None), 1, PROMISES,
         ("crash", "kill"),
         every_s=1.0, spikes=0.1),
     "what fills is not looked at again": Bug(
