@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tiercluster.node.entry import PACKED
 from tiercluster.node.failures import Failure, FailureKind
 from tiercluster.node.tiers.cold import PROBE_KEY, ColdStore, Opened
 from tiercluster.node.tiers.faults import FaultPlan, Faults
@@ -47,6 +48,14 @@ def test_a_value_comes_back_with_its_flags_under_its_version_only(store: ColdSto
     assert store.get(KEY, 7) == (VALUE, 3)
     assert store.get(KEY, 6) is None
     assert store.get(b"\x00other", 7) is None
+
+
+def test_a_compressed_value_comes_back_too(store: ColdStore) -> None:
+    """Beside the user's byte of flags its row says that it is compressed."""
+    assert store.put(KEY, 7, 1, PACKED | 0xFF, None, VALUE) is None
+    assert store.get(KEY, 7) == (VALUE, PACKED | 0xFF)
+    store.put(KEY, 7, 1, 2 * PACKED, None, VALUE)
+    assert kind_of(store.get(KEY, 7)) is FailureKind.CORRUPT
 
 
 def test_a_newer_version_replaces_the_older(store: ColdStore) -> None:

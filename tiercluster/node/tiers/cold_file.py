@@ -16,6 +16,8 @@ from typing import Any
 
 import xxhash
 
+from tiercluster.node.entry import PACKED
+
 SCHEMA = 1
 PAGE_BYTES = 8192
 PAGE_CACHE_KIB = 8192
@@ -63,8 +65,8 @@ def checked(row: tuple[Any, ...] | None, types: tuple[Any, ...]) -> tuple[Any, .
 
 
 def checked_flags(flags: int) -> int:
-    """They are a byte; Damaged otherwise."""
-    if not 0 <= flags < 256:
+    """They are a byte of the user's, and PACKED; Damaged otherwise."""
+    if not 0 <= flags < 2 * PACKED:
         raise Damaged(NOT_WRITTEN)
     return flags
 
