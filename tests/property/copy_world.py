@@ -18,6 +18,7 @@ from tests.unit.node.shard_world import FakeCold, key, settings
 from tiercluster.cluster.codec import decode_request, encode_request
 from tiercluster.cluster.ring import slot_of
 from tiercluster.cluster.wire import (
+    VERSION,
     Confirmed,
     Delete,
     DeletePrefix,
@@ -183,7 +184,9 @@ class World:
         self.number += 1
         keys = () if isinstance(fields, DeletePrefix) else (name,)
         origin = Origin(b"me", self.number, kind, self.now + 1, CLIENT, keys)
-        request = Request(kind, self.number, node.map.version, 0, CLIENT, False, fields, body)
+        request = Request(
+            kind, self.number, node.map.version, 0, CLIENT, False, fields, body, VERSION
+        )  # fmt: skip
         self.asked[self.number] = Asked(name, self.number, self.newest[name], node.is_let_go)
         answered = node.shard.handle(request, origin, self.now)
         if answered is not None:
@@ -200,7 +203,8 @@ class World:
             node.shard.streams.confirmed(packet.source, packet.fields, self.now)
         else:
             kind = Kind.FILL if type(packet.fields).__name__ == "Fill" else Kind.REPLICATE
-            sent = Request(kind, 1, packet.version, 0, CLIENT, False, packet.fields, packet.body)
+            sent = Request(kind, 1, packet.version, 0, CLIENT, False, packet.fields, packet.body,
+                           VERSION)  # fmt: skip
             request = decode_request(encode_request(sent))
             answered = node.shard.handle(request, Origin(b"", 1, kind), self.now)
             assert answered is not None

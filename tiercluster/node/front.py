@@ -28,6 +28,7 @@ from tiercluster.cluster.wire import (
     Ping,
     Pong,
     Refusal,
+    Replicate,
     Reply,
     Request,
     Result,
@@ -462,8 +463,11 @@ class Front:
                     self.desk.count("cold_shed")
                     self._shard.cold_shed(command, now)
             case ToPeer(node, kind, fields, body, token):
-                if not self._tell_peer(node, kind, fields, body, token):
-                    self._shard.peer_answer(token, None, now)
+                if self._tell_peer(node, kind, fields, body, token):
+                    return
+                if isinstance(fields, Replicate):
+                    self._streams.not_sent(node, fields.seq, now)
+                self._shard.peer_answer(token, None, now)
             case ToControl(report):
                 self._doors.tell_control(report)
 

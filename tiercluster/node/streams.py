@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from tiercluster.cluster.holders import Table
@@ -37,6 +38,7 @@ MAX_OPS = 200_000
 RESEND_S = 0.1  # of silence
 REFUSED_PAUSE_S = 0.01  # a peer that has not applied our map yet is asked again
 RESEND_MESSAGES = 32  # at one time
+WINDOW = 100  # messages sent and not confirmed: less than the link's queue takes
 OP_BYTES = 64  # counted for each op beside its key and value
 NO_NAME = bytes(NAME_BYTES)
 NO_CURSOR = -2
@@ -363,23 +365,14 @@ class Streams:
     # --- the streams ----------------------------------------------------------------------------
 
     def flush(self, now: float) -> None:
-        """Send what was queued since the last time."""
+        """Send what was queued since the last time, as far as there is room in the window."""
         self.now = now
         for stream in self._streams.values():
-            if stream.open is None:
-                continue
             stream.open = None
-            if now >= stream.paused_until:
-                for message in self._unsent(stream):
-                    self._send(stream, message, now)
-
-    def _unsent(self, stream: _Stream) -> list[_Message]:
-        found: list[_Message] = []
-        for message in reversed(stream.unconfirmed):
-            if message.sent_at:
-                break
-            found.append(message)
-        return found[::-1]
+            if stream.unconfirmed and now >= stream.paused_until:
+                for message in islice(stream.unconfirmed, WINDOW):
+                    if not message.sent_at:
+                        self._send(stream, message, now)
 
     def _send(self, stream: _Stream, message: _Message, now: float) -> None:
         if message is stream.unconfirmed[0] and not message.sent_at:
@@ -401,6 +394,16 @@ class Streams:
         )  # fmt: skip
         body = b"".join([op.value for op in ops])
         self._effects.waiting.append(ToPeer(stream.node, Kind.REPLICATE, fields, body, 0))
+
+    def not_sent(self, node: str, seq: int, now: float) -> None:
+        """The link did not take this message: it and all after it are sent later."""
+        stream = self._streams.get(node)
+        if stream is None:
+            return
+        stream.paused_until = now + REFUSED_PAUSE_S
+        for message in stream.unconfirmed:
+            if message.seq >= seq:
+                message.sent_at = 0.0
 
     def confirmed(self, node: str, answer: Confirmed, now: float) -> None:
         """A peer has told how far it has come."""

@@ -26,7 +26,7 @@ def map_of(*members: Member, replicas: int = 2) -> TierMap:
 
 
 def turn(at: float, *unreachable: str, whole: bool = False) -> ShardTurn:
-    return ShardTurn(at, frozenset(), whole, frozenset(unreachable))
+    return ShardTurn(at, frozenset(), 1, whole, frozenset(unreachable))
 
 
 def wanted(watch: CopyWatch, tier_map: TierMap, now: float, stint: str = "i1") -> list[Command]:
@@ -46,6 +46,7 @@ def test_a_node_that_fills_serves_when_all_is_here() -> None:
 
 def test_a_node_that_cannot_be_filled_serves_with_what_it_has_in_the_end() -> None:
     watch, tier_map = CopyWatch("n1"), map_of(FILLING, N2, N3)
+    watch.shard_turned(turn(10.0))
     assert wanted(watch, tier_map, 10.0) == []
     assert wanted(watch, tier_map, 10.0 + FILL_PATIENCE_S) == []
     [filled] = wanted(watch, tier_map, 10.1 + FILL_PATIENCE_S)

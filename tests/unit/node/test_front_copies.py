@@ -98,14 +98,16 @@ class World(FrontWorld):
             self.turns.append(report)
 
     def confirm(self) -> None:
-        """Whoever was sent a message confirms it."""
+        """Whoever was sent a message confirms it, until there are no more."""
         self.front.flush(self.now)
-        sent, self.sent = self.sent, []
-        for node, asked in sent:
-            if isinstance(asked, Replicate):
-                confirmed = Confirmed(asked.to, asked.epoch, asked.seq, "")
-                reply = Reply(Kind.REPLICATE, 0, self.map.version, 0, Status.OK, confirmed)
-                self.front.peer_reply(node, reply, self.now)
+        while any(isinstance(asked, Replicate) for _, asked in self.sent):
+            sent, self.sent = self.sent, []
+            for node, asked in sent:
+                if isinstance(asked, Replicate):
+                    confirmed = Confirmed(asked.to, asked.epoch, asked.seq, "")
+                    reply = Reply(Kind.REPLICATE, 0, self.map.version, 0, Status.OK, confirmed)
+                    self.front.peer_reply(node, reply, self.now)
+            self.front.flush(self.now)
 
     def begin(self, rid: int, fields: Fields, body: bytes = b"", *, prior: int = 0,
               retry: bool = False) -> Callable[[], Reply | None]:  # fmt: skip
