@@ -229,8 +229,8 @@ class World:
             (40, self._deliver_some),
             (3, self._lose_one),
             (3, self._change_map),
-            (2, lambda: self._fail_over(name)),
-            (4, self._come_back),
+            (5, lambda: self._fail_over(name)),
+            (8, self._come_back),
             (8, lambda: self._see_some(node)),
             (8, self.confirm_all),
             (1, lambda: self._let_go(node)),
@@ -260,9 +260,11 @@ class World:
                 late = self.random.random() < 0.1
                 index = self.random.randrange(len(self.packets)) if late else 0
                 packet = self.packets[index]
-                if self.random.random() > 0.05:  # else it comes twice
+                luck = self.random.random()
+                if luck > 0.05:  # else it comes twice
                     del self.packets[index]
-                self.deliver(packet)
+                if luck < 0.9:  # else it is lost
+                    self.deliver(packet)
 
     def _lose_one(self) -> None:
         if self.packets:
