@@ -54,6 +54,8 @@ def copies_together(tier_map: TierMap, command: CopiesTogether) -> Verdict:
 
 def _not_these(tier_map: TierMap, command: CopiesApart | CopiesTogether) -> str:
     """Why the command is about others than those of this map; empty if it is about them."""
+    if tier_map.copies == 1:
+        return "nobody keeps copies"
     for node, stint in (command.node, command.incarnation), (command.by, command.by_incarnation):
         member = tier_map.member(node)
         if member is None or member.state is not NodeState.UP:

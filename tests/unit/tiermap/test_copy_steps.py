@@ -151,6 +151,12 @@ def test_what_is_about_others_than_those_of_the_map_is_stale(command: Command) -
     assert (code(after), after.map) == (OutcomeCode.STALE, before.map)
 
 
+def test_where_nobody_keeps_copies_nobody_comes_to_be_apart() -> None:
+    before = cluster(count=2)
+    after = apply(before, apart())
+    assert (code(after), after.map) == (OutcomeCode.STALE, before.map)
+
+
 def test_what_is_so_already_changes_nothing() -> None:
     state = cluster(apart())
     again = apply(state, apart(id="again"))
