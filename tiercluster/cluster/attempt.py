@@ -47,6 +47,8 @@ MAX_BACKOFF_S = 0.06
 SILENCE_S = 0.15  # until a request is repeated at the earliest; doubles each time
 MAX_SILENCE_S = 1.0
 
+_REFUSALS = frozenset({Status.STALE_MAP, Status.RETRY, Status.SHED})  # by who was asked last
+
 Reach = Callable[[str], int | None]  # epoch of the connection to a node, None: not usable now
 
 
@@ -54,8 +56,8 @@ class Asking:
     """One part on its way."""
 
     __slots__ = (
-        "cold", "doubt", "epoch", "incarnation", "node", "not_before", "part", "polls", "prior",
-        "repeat_at", "repeats", "rid", "said", "shed", "stamp", "tries",
+        "cold", "doubt", "epoch", "hopped", "incarnation", "node", "not_before", "part", "polls",
+        "prior", "repeat_at", "repeats", "rid", "said", "shed", "stamp", "tries",
     )  # fmt: skip
 
     def __init__(self, part: Part) -> None:
@@ -69,6 +71,7 @@ class Asking:
         # The id under which a node that is gone, or owns the key no more, may have applied it.
         self.prior = 0
         self.epoch = 0
+        self.hopped = False  # the request ``rid`` went by more than one connection
         self.rid = 0
         self.stamp = 0  # the deadline as first sent, ms on the node's clock
         self.tries = 0
@@ -160,6 +163,7 @@ class Attempt:
     def sent(self, ask: Asking, node: str, rid: int, epoch: int, now: float) -> None:
         """The shell has sent it."""
         ask.repeats = ask.repeats + 1 if rid == ask.rid else 0
+        ask.hopped = rid == ask.rid and (ask.hopped or epoch != ask.epoch)
         ask.node, ask.rid, ask.epoch = node, rid, epoch
         ask.tries += 1
         self.rids.append(rid)
@@ -197,6 +201,10 @@ class Attempt:
         if router.tier_map.copies > 1:
             self._name_prior(ask)
         self._forget(ask, now, "its node went down")
+
+    def _has_copies(self) -> bool:
+        router = self.operation.router
+        return router is not None and router.tier_map.copies > 1
 
     def _name_prior(self, ask: Asking) -> None:
         """Who owns the key now may have a copy of what the asked node did, under that request's
@@ -300,6 +308,9 @@ class Attempt:
         if ask.repeats and status is not Status.OK:
             # Another process than the first that was asked may have said this.
             self._doubt(ask)
+            if ask.hopped and status in _REFUSALS and self._has_copies():
+                # That process may be gone, and its copies not.
+                self._name_prior(ask)
         match status:
             case Status.OK:
                 self._take(ask, reply)

@@ -289,7 +289,8 @@ class Front:
     def _is_answered(self, origin: Origin, request: Request, slots: Sequence[int],
                      deadline: float, now: float) -> bool:  # fmt: skip
         """A write that a node which is gone may have applied: if it has, and told us, that is the
-        answer. If it may have and we cannot tell, nobody can."""
+        answer. If it may have and we cannot tell, nobody can. That this process refused a copy of
+        it says nothing of another."""
         known = self._writes.answer(request.client, request.prior)
         if known is not None and known.status is Status.OK:
             self._writes.begin(request.client, request.rid, deadline, now)

@@ -233,6 +233,31 @@ def test_a_restart_is_noticed_though_the_new_process_refused_the_retry_first() -
     assert_unknown(world)
 
 
+def refused_after_a_repeat(by_another_connection: bool) -> World:
+    world = world_of(incr())
+    world.router = Router(replace(map_of(), replicas=2))
+    world.attempt.operation.router = world.router
+    [(node, _, _, ask)] = world.step()
+    world.epochs[node] += by_another_connection
+    [(_, _, is_retry, _)] = world.step(0.0 if by_another_connection else 0.4)
+    assert is_retry
+    world.answer(ask, Status.RETRY, Refusal("not serving"))
+    return world
+
+
+def test_what_a_process_that_is_gone_may_have_applied_is_named_to_who_has_its_copies() -> None:
+    """The new one refused the repeated request; nobody has called the node down meanwhile."""
+    world = refused_after_a_repeat(by_another_connection=True)
+    [(_, rid, is_retry, again)] = world.step(world.now + 0.1)
+    assert (rid, is_retry, again.prior) == (2, False, 1)
+
+
+def test_what_one_and_the_same_process_refused_was_not_applied() -> None:
+    world = refused_after_a_repeat(by_another_connection=False)
+    [(_, _, _, again)] = world.step(world.now + 0.1)
+    assert again.prior == 0
+
+
 def test_a_retry_that_came_too_late_does_not_say_that_nothing_was_applied() -> None:
     """The node forgets the id of a write at the deadline it was sent with, which is early by the
     way of an answer. A retry past it is refused; the INCR before it may have been applied."""

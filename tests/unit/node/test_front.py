@@ -187,3 +187,15 @@ def test_admin_requests_that_were_lost_on_the_way_leave_room_for_others() -> Non
     world.replies.clear()
     world.front.request(b"new", request, world.now)
     assert not world.replies
+
+
+def test_that_this_process_refused_a_write_is_no_answer_to_who_asks_on_for_it() -> None:
+    """Another process may have applied it; if nobody told of that, it is applied here."""
+    world = FrontWorld()
+    world.pass_by(1.0)  # no lease
+    assert world.ask(7, store(b"1"), b"1", retry=True).status is Status.RETRY
+    world.granted()
+    again = Request(Kind.STORE, 8, world.map.version, 200_000, CLIENT, False, store(b"1"), b"1")
+    world.front.request(b"new", again._replace(prior=7), world.now)
+    assert world.replies[b"new", 8].status is Status.OK
+    assert world.value("k") == b"1"
