@@ -10,7 +10,7 @@ nothing here either.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tiercluster.cluster.ring import slot_of
@@ -120,7 +120,7 @@ class Copies:
         if version > self._least.get(key, 0):
             self._least[key] = version
             for other in self.nodes:
-                self._judge(other, key)
+                self._judge(other, (key,))
         self._judge_keepers(node, key, version)
 
     def _judge_keepers(self, node: SimNode, key: bytes, version: int) -> None:
@@ -149,19 +149,20 @@ class Copies:
             return
         steps = self._steps[node.name] = self._steps.get(node.name, 0) + 1
         if has_new_map or steps % EACH == 0:
-            for key in self._least:
-                self._judge(node, key)
+            self._judge(node, self._least)
             audit = _front(node)._shard._auditor
             if audit.stale and self._waits:
                 raise Violation(OLDER, f"{node.name} has found {audit.stale} by itself")
 
-    def _judge(self, node: SimNode, key: bytes) -> None:
+    def _judge(self, node: SimNode, keys: Iterable[bytes]) -> None:
         if not self._is_up_to_date(node):
             return
-        entry = visible(node, key)
-        self.judged += 1
-        if entry is not None and entry.version < self._least[key]:
-            raise Violation(OLDER, f"{node.name} has {entry}, and v{self._least[key]:#x} was told")
+        least, now, see = self._least, node.clock(), _front(node)._shard._holdings.visible
+        for key in keys:
+            entry = see(key, now)
+            self.judged += 1
+            if entry is not None and entry.version < least[key]:
+                raise Violation(OLDER, f"{node.name} has {entry}, and v{least[key]:#x} was told")
 
     def _is_up_to_date(self, node: SimNode) -> bool:
         front: Any = node.front

@@ -18,7 +18,7 @@ from .workload import Operators
 VOTED_OUT_S = (0.6, 0.8)  # cut off for so long, a node is voted out
 MOMENTS = ("taken", "taken", "answered", "told")  # of a write
 KILL_S = 0.002  # after that
-JOINED_S = (0.5, 1.1)  # from its return until it serves again
+JOINED_S = (0.7, 1.8)  # from its return until it serves again, filled
 
 
 class Nemesis:

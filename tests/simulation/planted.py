@@ -121,7 +121,7 @@ BUGS: dict[str, Bug] = COPY_BUGS | {
     "times to live ignored": Bug(
         set_to(verbs_write, "expires_at", lambda ttl, now: NEVER), 88, frozenset({"expired read"})),
     "requests under an old map served": Bug(
-        wrapped(Gate, "_check_slots", _any_map), 35, PROMISES, ("past",), (), 2.0),
+        wrapped(Gate, "_check_slots", _any_map), 0, PROMISES, ("past",), (), 2.0),
     "a cold read of an entry that changed": Bug(
         set_to(ColdReads, "_is_wanted", lambda self, read, place, now: True), 4, PROMISES,
         ("disk", "operator")),
