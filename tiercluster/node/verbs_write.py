@@ -139,13 +139,14 @@ class WriteVerbs:
 
     def _copy(self, key: bytes, version: int, flags: int, expires: float, value: bytes,
               name: bytes) -> None:  # fmt: skip
-        """Tell who keeps copies what has become of a write; a later one has told by itself."""
+        """Tell who keeps copies what has become of a write; a later one has told by itself, and so
+        has another owner, if the key was away meanwhile."""
         if not self._streams.is_on:
             return
         entry = self._holdings.directory.get(key)
         if entry is None:
             self._streams.drop(slot_of(key), key)
-        elif entry.version == version:
+        elif entry.version == version and self._holdings.directory.is_above_floor(entry):
             self._streams.put(slot_of(key), key, version, flags, expires, value, name)
 
     def _store_one(self, storing: _Storing, index: int, key: bytes, value: bytes, flags: int,
