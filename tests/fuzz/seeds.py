@@ -18,8 +18,11 @@ from tiercluster.cluster.wire import (
     ANSWERED,
     ASKED,
     CLIENT_ID_BYTES,
+    VERSION,
+    Kind,
     MapUpdate,
     Refusal,
+    Replicate,
     Reply,
     Request,
     Status,
@@ -71,13 +74,27 @@ def _filled(cls: type[Any]) -> Any:
 
 def requests() -> list[list[bytes]]:
     client = bytes(CLIENT_ID_BYTES)
-    made = [Request(kind, 1, 2, 3, client, False, _filled(cls)) for kind, cls in ASKED.items()]
-    return [encode_request(r) for r in made] + [_store()]
+    made = [
+        Request(kind, 1, 2, 3, client, False, _filled(cls), protocol=VERSION)
+        for kind, cls in ASKED.items()
+    ]
+    return [encode_request(r) for r in made] + [_store(), _replicate()]
 
 
 def _store() -> list[bytes]:
     head = cbor2.loads(encode_request(_request_of_store())[0])
     return [cbor2.dumps(head), b"abcdefg"]
+
+
+def _replicate() -> list[bytes]:
+    asked = Replicate(
+        "n1", "a#1", "b#1", 1, 1, False, b"\x00\x01", (b"\x00a", b"\x00b"), (5, 0), (3, 0),
+        b"\x00\x01", (1.5, None), bytes(40), b"\x00", 3, (1, 2),
+    )  # fmt: skip
+    client = bytes(CLIENT_ID_BYTES)
+    return encode_request(
+        Request(Kind.REPLICATE, 1, 2, 3, client, False, asked, b"abc", VERSION)
+    )  # fmt: skip
 
 
 def _request_of_store() -> Request:
