@@ -290,7 +290,7 @@ class Front:
                      deadline: float, now: float) -> bool:  # fmt: skip
         """A write that a node which is gone may have applied: if it has, and told us, that is the
         answer. If it may have and we cannot tell, nobody can. That this process refused a copy of
-        it says nothing of another."""
+        it, or lost the key while it waited, says nothing of another."""
         known = self._writes.answer(request.client, request.prior)
         if known is not None and known.status is Status.OK:
             self._writes.begin(request.client, request.rid, deadline, now)

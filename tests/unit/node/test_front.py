@@ -18,6 +18,7 @@ from tiercluster.cluster.wire import (
     Mode,
     Pong,
     Propose,
+    Refusal,
     Reply,
     Request,
     Status,
@@ -26,7 +27,7 @@ from tiercluster.cluster.wire import (
 from tiercluster.node.desk import LONGEST_ADMIN_S, MOST_ADMIN_REQUESTS
 from tiercluster.node.front import Front
 from tiercluster.node.messages import ColdCommand, ShardReport, UseMap, Withhold
-from tiercluster.node.writelog import WriteLog
+from tiercluster.node.writelog import Answered, WriteLog
 from tiercluster.tiermap import MapState, Member, TierMap
 
 TOKEN = "boot"
@@ -199,3 +200,14 @@ def test_that_this_process_refused_a_write_is_no_answer_to_who_asks_on_for_it() 
     world.front.request(b"new", again._replace(prior=7), world.now)
     assert world.replies[b"new", 8].status is Status.OK
     assert world.value("k") == b"1"
+
+
+def test_that_the_keys_had_moved_is_said_once() -> None:
+    """A clear that was answered so asks the same node on, for the keys that it has now."""
+    world = FrontWorld()
+    world.front._writes.begin(CLIENT, 7, 200.0, world.now)
+    world.front._writes.finish(CLIENT, 7, Answered(Status.MOVED, Refusal("moved"), b""))
+    clear = DeletePrefix(b"", 0)
+    again = Request(Kind.DELETE_PREFIX, 8, world.map.version, 200_000, CLIENT, False, clear, b"")
+    world.front.request(b"new", again._replace(prior=7), world.now)
+    assert world.replies[b"new", 8].status is Status.OK
