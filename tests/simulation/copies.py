@@ -124,8 +124,9 @@ class Copies:
         self._judge_keepers(node, key, version)
 
     def _judge_keepers(self, node: SimNode, key: bytes, version: int) -> None:
-        """Those who keep the slot, by the node that answers and by themselves."""
-        slot = self._slots[key]
+        """Those who keep the slot by the map of the node that answers, and have it too: who has
+        an older one may have been apart and together again since."""
+        slot, version_of_map = self._slots[key], _front(node)._map.version
         kept_by = _front(node)._shard.keeping.table[slot]
         if kept_by[:1] != (node.name,):
             return  # an answer that was given before, and is repeated
@@ -133,6 +134,8 @@ class Copies:
             if other is node or other.name not in kept_by or other.front is None:
                 continue
             theirs = _front(other)._shard.keeping.table[slot]
+            if _front(other)._map.version != version_of_map:
+                continue
             if theirs[:1] != (node.name,) or other.name not in theirs:
                 continue
             entry = visible(other, key)

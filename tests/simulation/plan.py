@@ -57,6 +57,7 @@ class Plan:
     compares: bool = False  # members compare their disks
     replicas: int = 2
     write_ack: str = "all"
+    counts: float = 0.25  # share of calls on counters, fillers apart
     ends_apart: bool = False  # with two nodes that do not reach each other
     is_roomy: bool = False  # memory has room for all, and only one node is ever out
     lags: float = 0.03  # probability that a member's replica is late with a command

@@ -81,13 +81,6 @@ def _drops_what_is_there(original: Any) -> Any:
     return delete
 
 
-def _all_filled(original: Any) -> Any:
-    def filled(self: Keeping, owner: str, slots: Any) -> None:
-        original(self, owner, tuple(range(len(self.floors))))
-
-    return filled
-
-
 def _never_called_apart(original: Any) -> Any:
     def desires(self: CopyWatch, *args: Any) -> Any:
         return [d for d in original(self, *args) if not isinstance(d.command, CopiesApart)]
@@ -116,8 +109,8 @@ COPY_BUGS: dict[str, Bug] = {
         set_to(Streams, "clear", lambda self, prefix, cursor: None), 0, PROMISES, ("depose",),
         every_s=2.0),
     "the name of a write is not copied": Bug(
-        set_to(Copies, "_remember", lambda self, *args: None), 8, PROMISES, ("kill",),
-        every_s=1.5),
+        set_to(Copies, "_remember", lambda self, *args: None), 0, PROMISES, ("kill",),
+        every_s=3.0, counts=0.9),
     "what another copy may lack is shown": Bug(
         set_to(Keeping, "_has_one_source", lambda self, *args: True), 11, PROMISES, ("kill",),
         every_s=1.0, replicas=3, spikes=0.1),
@@ -131,8 +124,9 @@ COPY_BUGS: dict[str, Bug] = {
     "what fills is not looked at again": Bug(
         set_to(Filling, "_is_current", lambda self, entry, version, now: True), 2,
         PROMISES | {"one version, two values", "raises"}, ("crash", "disk"), every_s=0.6),
-    "filled as soon as anything came": Bug(
-        wrapped(Keeping, "filled", _all_filled), 0, LOST, is_roomy=True),
+    "said to be filled, and nothing sent": Bug(
+        set_to(Filling, "begin", lambda self, node, slots: self._streams.filled(node, slots)), 0,
+        LOST, is_roomy=True),
     "whole from the start": Bug(
         set_to(Keeping, "is_whole", property(lambda self: True)), 0, LOST, is_roomy=True),
     "nobody is ever called apart": Bug(

@@ -89,7 +89,7 @@ class Workload:
             return
         if random.random() < 0.3:
             operation, call = self._filler_call(client)
-        elif random.random() < 0.25:
+        elif random.random() < self._plan.counts:
             key = random.choice(self._counters)
             if random.random() < 0.05:
                 operation = DeleteOp([key])
