@@ -13,6 +13,7 @@ from typing import Protocol
 
 from tiercluster.cluster.ring import slot_of, slots_of
 from tiercluster.cluster.wire import (
+    CLIENT_ID_BYTES,
     MOVED_SINCE,
     OLDEST_VERSION,
     SINCE,
@@ -91,6 +92,7 @@ _OF_THE_CORE = frozenset(
         Kind.LEASES_TELL,
     }
 )  # fmt: skip
+_NOBODY = bytes(CLIENT_ID_BYTES)  # a peer asks
 _REFUSED_BEFORE = Answered(Status.RETRY, Refusal("a copy of this request was refused"), b"")
 
 
@@ -269,6 +271,10 @@ class Front:
             self._turn_down(origin, request, verdict.status, verdict.text, now)
             return
         self._take_up(now)
+        if request.kind is Kind.PEEK and self._streams.is_let_go and request.client == _NOBODY:
+            # A peer audits its copies: in a minority this node has let them go.
+            self._turn_down(origin, request, Status.RETRY, "this node is in a minority", now)
+            return
         if request.prior and self._is_answered(origin, request, slots, deadline, now):
             return
         if is_write and self._streams.is_full(slots):

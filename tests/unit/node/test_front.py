@@ -16,6 +16,7 @@ from tiercluster.cluster.wire import (
     Incr,
     Kind,
     Mode,
+    Peek,
     Pong,
     Propose,
     Refusal,
@@ -40,10 +41,10 @@ WITH_N2 = replace(
 class FrontWorld:
     """n1 with a lease from n2 for as long as `granted` was called not long ago."""
 
-    def __init__(self, tier_map: TierMap = WITH_N2) -> None:
+    def __init__(self, tier_map: TierMap = WITH_N2, on_quorum_loss: str = "fence") -> None:
         self.now = 100.0
         self.replies: dict[tuple[bytes, int], Reply] = {}
-        config = replace(settings(), on_quorum_loss="fence", peers=(("n2", "b:2"),))
+        config = replace(settings(), on_quorum_loss=on_quorum_loss, peers=(("n2", "b:2"),))
         self.front = Front(config, TOKEN, self, self.now)
         self.front.obey(Withhold(frozenset(), True), self.now, self.now)
         self.use(tier_map)
@@ -211,3 +212,19 @@ def test_that_the_keys_had_moved_is_said_once() -> None:
     again = Request(Kind.DELETE_PREFIX, 8, world.map.version, 200_000, CLIENT, False, clear, b"")
     world.front.request(b"new", again._replace(prior=7), world.now)
     assert world.replies[b"new", 8].status is Status.OK
+
+
+def test_in_a_minority_a_peer_is_not_told_what_it_has_no_copy_of() -> None:
+    """It would take its copies for stale; a client is answered."""
+    n3 = Member("n3", "a:3", incarnation="y")
+    three = replace(WITH_N2, version=3, ring_version=3, members=(*WITH_N2.members, n3), replicas=2)
+    world = FrontWorld(three, "serve")
+    for node in ("n2", "n3"):
+        world.front._ownership.confirm(node, {"n2": "x", "n3": "y"}[node], 3, world.now)
+    world.pass_by(1.0)
+    world.pass_by(0.2)
+    assert world.front._streams.is_let_go
+    mine = next(k for k in map(key, map(str, range(99))) if world.front._streams.owns([k]))
+    peek = Peek((mine,))
+    assert world.ask(1, peek, client=bytes(CLIENT_ID_BYTES)).status is Status.RETRY
+    assert world.ask(2, peek).status is Status.OK
