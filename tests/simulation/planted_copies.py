@@ -109,8 +109,8 @@ COPY_BUGS: dict[str, Bug] = {
         set_to(Streams, "clear", lambda self, prefix, cursor: None), 0, PROMISES, ("depose",),
         every_s=2.0),
     "the name of a write is not copied": Bug(
-        set_to(Copies, "_remember", lambda self, *args: None), 0, PROMISES, ("kill",),
-        every_s=3.0, counts=0.9),
+        set_to(Copies, "_remember", lambda self, *args: None), 7, PROMISES, ("kill",),
+        every_s=3.0, counts=0.6),
     "what another copy may lack is shown": Bug(
         set_to(Keeping, "_has_one_source", lambda self, *args: True), 11, PROMISES, ("kill",),
         every_s=1.0, replicas=3, spikes=0.1),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from tiercluster.cluster.errors import TierclusterError
 
@@ -206,6 +207,12 @@ class Promises:
         for first, second in ((at - 1, at), (at, at + 1)):
             if first >= 0 and second < len(key.counts):
                 self._judge_step(key, key.counts[first], key.counts[second])
+
+    def judge_counts(self) -> None:
+        """When all calls have ended: what was open while a count was judged has its own by now."""
+        for key in self._keys.values():
+            for low, high in pairwise(key.counts):
+                self._judge_step(key, low, high)
 
     def _judge_step(self, key: _Key, low: tuple[int, int], high: tuple[int, int]) -> None:
         """From one acknowledged count to the next: one more, or anew from FIRST, and between them

@@ -184,6 +184,7 @@ class World:
         self.loop.run(self.loop.now + CALM_S)
         # The last of what was decided may have come just now, and copies follow.
         self._wait(self._is_well, AGREE_S, "and stays so")
+        self.checkers.promises.judge_counts()
         self.checkers.copies.compare(self.plan.is_roomy)
 
     def _call_all(self) -> None:
