@@ -38,6 +38,7 @@ def test_a_node_that_keeps_what_it_had_is_found_out(monkeypatch: pytest.MonkeyPa
             keep(self, key, *args)
 
     monkeypatch.setattr(Placing, "keep", forgets)
-    for judge in ("looked_at", "_judge", "_judge_keepers", "compare"):  # which would find it at once
+    # Which would find it at once.
+    for judge in ("looked_at", "_judge", "_judge_keepers", "compare"):
         monkeypatch.setattr(Copies, judge, lambda *told: None)
     assert audited(SEED)[1] > 0
