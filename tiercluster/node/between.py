@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tiercluster.cluster.holders import Table
 from tiercluster.cluster.ring import SLOTS, Ring
-from tiercluster.tiermap import LEAST_FOR_COPIES, Member, NodeState, TierMap
+from tiercluster.tiermap import Member, TierMap
 
 
 def may_have_changed(old: TierMap, new: TierMap) -> bool:
@@ -41,8 +41,8 @@ def kept_in_between(node: str, old: TierMap, new: TierMap, ring: Ring) -> Table 
     joined = len(new.members) - len(steady)
     forgotten = len(earlier.keys() - {m.id for m in new.members})
     count = new.copies - joined - forgotten
-    is_certain = old.copies == new.copies and _held_throughout(old.member(node), new.member(node))
-    if count < 1 or not is_certain or _may_have_been_few(earlier, steady):
+    is_same = new.copies_since <= old.version
+    if count < 1 or not is_same or not _held_throughout(old.member(node), new.member(node)):
         return [()] * SLOTS
     # At most these kept anything: who is among the best of all of them was so in each map. Who
     # fills all the time is ranked with who serves only where the node itself fills.
@@ -62,13 +62,6 @@ def _is_same(was: Member | None, member: Member) -> bool:
 def _has_filled_throughout(was: Member, member: Member, since: int) -> bool:
     """A member that serves fills again only as another stint, or with a tier that was out."""
     return was.fills and member.fills and not _has_changed(member, since)
-
-
-def _may_have_been_few(earlier: dict[str, Member], steady: list[Member]) -> bool:
-    """Whether there may have been so few members that nobody kept copies."""
-    left = NodeState.LEFT
-    stayed = [m for m in steady if left not in (m.state, earlier[m.id].state)]
-    return len(stayed) < LEAST_FOR_COPIES
 
 
 def _held_throughout(was: Member | None, member: Member | None) -> bool:

@@ -22,6 +22,7 @@ class MapDelta:
     changed: tuple[Member, ...] = ()  # new or different, sorted by id
     gone: tuple[str, ...] = ()
     replicas: int = 0
+    copies_since: int = 0
 
 
 def diff(old: TierMap, new: TierMap) -> MapDelta:
@@ -40,6 +41,7 @@ def diff(old: TierMap, new: TierMap) -> MapDelta:
         changed=tuple(m for m in new.members if before.get(m.id) != m),
         gone=tuple(m.id for m in old.members if m.id not in after),
         replicas=new.replicas,
+        copies_since=new.copies_since,
     )
 
 
@@ -63,4 +65,5 @@ def patch(old: TierMap, delta: MapDelta) -> TierMap:
         max_unavailable=delta.max_unavailable,
         founded=delta.founded,
         replicas=delta.replicas,
+        copies_since=delta.copies_since,
     )

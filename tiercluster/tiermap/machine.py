@@ -137,6 +137,7 @@ def _committed(before: TierMap, verdict: Verdict, command: Command) -> TierMap:
         max_unavailable=settled.max_unavailable,
         founded=settled.founded,
         replicas=settled.replicas,
+        copies_since=before.copies_since if settled.copies == before.copies else version,
     )
 
 

@@ -62,8 +62,8 @@ CODEC_VERSION: Final = LEVEL  # the newest
 NEWER_FIELDS: dict[type[Any], dict[str, int]] = {
     commands.NodeJoined: {"level": 2, "replicas": 2},
     Member: {"level": 2, "filling": 2, "apart": 2, "apart_version": 2},
-    TierMap: {"replicas": 2},
-    MapDelta: {"replicas": 2},
+    TierMap: {"replicas": 2, "copies_since": 2},
+    MapDelta: {"replicas": 2, "copies_since": 2},
 }
 NEWER_COMMANDS: dict[type[Command], int] = {
     commands.LevelRaised: 2,
@@ -165,6 +165,7 @@ _HEAD: dict[str, Form[Any]] = {
     "max_unavailable": SHARE,
     "founded": _NAME,
     "replicas": whole(0, MAX_REPLICAS),
+    "copies_since": COUNT,
 }
 EVENT = record(
     Event,

@@ -184,6 +184,7 @@ class TierMap:
     max_unavailable: float = DEFAULT_MAX_UNAVAILABLE  # share of the tiers of a class, 0 to 1
     founded: str = ""
     replicas: int = 0
+    copies_since: int = 0  # the last version that changed `copies`
 
     @property
     def level(self) -> int:

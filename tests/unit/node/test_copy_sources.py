@@ -94,3 +94,14 @@ def test_a_member_that_fills_puts_nobody_out_of_the_maps_that_were_passed_over()
     kept.use_map(map_of(7, filling, down(ALL[1], 7), ALL[2], replicas=2))
     assert of_n2
     assert all(kept.floors[slot] == floors[slot] for slot in of_n2)
+
+
+def test_a_quick_restart_whose_maps_are_passed_over_costs_no_copies() -> None:
+    """n2 is called down and has joined again by the next map that n3 sees."""
+    kept = keeping("n3", map_of(5, *ALL, replicas=2))
+    floors = list(kept.floors)
+    of_n2 = [slot for slot in slots_of(kept, "n2") if "n3" in kept.table[slot]]
+    anew = replace(ALL[1], incarnation="n2#2", filling=True, since_version=7)
+    kept.use_map(map_of(7, ALL[0], anew, ALL[2], replicas=2))
+    assert of_n2
+    assert all(kept.floors[slot] == floors[slot] for slot in of_n2)
