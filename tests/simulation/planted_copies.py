@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tiercluster.node import keeping
 from tiercluster.node.copies import Copies, _Source
 from tiercluster.node.copywatch import CopyWatch
 from tiercluster.node.filling import Filling
@@ -12,7 +13,7 @@ from tiercluster.node.streams import Streams
 from tiercluster.node.verbs_write import WriteVerbs
 from tiercluster.tiermap import CopiesApart
 
-from .planting import PROMISES, Bug, set_to, wrapped
+from .planting import PROMISES, Bug, all_of, set_to, wrapped
 
 LOST = PROMISES | {"nothing is lost"}
 OWNERS_GO = ("crash", "kill", "pause", "isolate")
@@ -53,9 +54,9 @@ def _same_era(original: Any) -> Any:
 def _holds_on(original: Any) -> Any:
     """Who keeps a slot no more shows all the same what it has of it."""
 
-    def compare(self: Keeping, before: Any, safe: Any) -> None:
+    def compare(self: Keeping, before: Any, *more: Any) -> None:
         floors = list(self.floors)
-        original(self, before, safe)
+        original(self, before, *more)
         for slot, kept_by in enumerate(self.table):
             if self._node in before[slot] and kept_by and self._node not in kept_by:
                 self.floors[slot] = floors[slot]
@@ -112,10 +113,13 @@ COPY_BUGS: dict[str, Bug] = {
         set_to(Copies, "_remember", lambda self, *args: None), 7, PROMISES, ("kill",),
         every_s=3.0, counts=0.6),
     "what another copy may lack is shown": Bug(
-        set_to(Keeping, "_has_one_source", lambda self, *args: True), 11, PROMISES, ("kill",),
+        all_of(set_to(keeping, "_may_differ", lambda *args: False),
+               set_to(keeping, "unsteady", lambda old, new: frozenset())), 11, PROMISES, ("kill",),
         every_s=1.0, replicas=3, spikes=0.1),
     "maps passed over are no gap": Bug(
-        set_to(Keeping, "_safe_slots", lambda self, *args: None), 2, PROMISES, ("crash", "kill"),
+        all_of(set_to(keeping, "kept_in_between", lambda *args: None),
+               set_to(keeping, "unsteady", lambda old, new: frozenset())), 2, PROMISES,
+        ("crash", "kill"),
         ("n3",), every_s=0.6, lags=0.3),
     "a write that moved is said to be done": Bug(
         set_to(Streams, "_give_up_moved", lambda self, is_same_ring: None), 1, PROMISES,
