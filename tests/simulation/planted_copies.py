@@ -126,8 +126,8 @@ COPY_BUGS: dict[str, Bug] = {
         ("crash", "kill"),
         every_s=1.0, spikes=0.1),
     "what fills is not looked at again": Bug(
-        set_to(Filling, "_is_current", lambda self, entry, version, now: True), 2,
-        PROMISES | {"one version, two values", "raises"}, ("crash", "disk"), every_s=0.6),
+        set_to(Filling, "_is_current", lambda self, entry, version, now: True), 4,
+        PROMISES | {"one version, two values", "raises", "gets well"}, ("crash", "disk"), every_s=0.6),
     "said to be filled, and nothing sent": Bug(
         set_to(Filling, "begin", lambda self, node, slots: self._streams.filled(node, slots)), 0,
         LOST, is_roomy=True),
