@@ -110,7 +110,7 @@ COPY_BUGS: dict[str, Bug] = {
         set_to(Streams, "clear", lambda self, prefix, cursor: None), 0, PROMISES, ("depose",),
         every_s=2.0),
     "the name of a write is not copied": Bug(
-        set_to(Copies, "_remember", lambda self, *args: None), 7, PROMISES, ("kill",),
+        set_to(Copies, "_remember", lambda self, *args: None), 41, PROMISES, ("kill",),
         every_s=3.0, counts=0.6),
     "what another copy may lack is shown": Bug(
         all_of(set_to(keeping, "_may_differ", lambda *args: False),
