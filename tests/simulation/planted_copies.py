@@ -35,6 +35,10 @@ def _in_any_order(original: Any) -> Any:
     return replicate
 
 
+def _only_says_filled(self: Filling, node: str, slots: tuple[int, ...], version: int) -> None:
+    self._streams.filled(node, slots)
+
+
 def _from_anybody(original: Any) -> Any:
     def refusal(self: Copies, asked: Any, slots: Any, version: int, mine: str) -> str:
         why: str = original(self, asked, slots, version, mine)
@@ -127,9 +131,10 @@ COPY_BUGS: dict[str, Bug] = {
         every_s=1.0, spikes=0.1),
     "what fills is not looked at again": Bug(
         set_to(Filling, "_is_current", lambda self, entry, version, now: True), 4,
-        PROMISES | {"one version, two values", "raises", "gets well"}, ("crash", "disk"), every_s=0.6),
+        PROMISES | {"one version, two values", "raises", "gets well"}, ("crash", "disk"),
+        every_s=0.6),
     "said to be filled, and nothing sent": Bug(
-        set_to(Filling, "begin", lambda self, node, slots: self._streams.filled(node, slots)), 0,
+        set_to(Filling, "begin", _only_says_filled), 0,
         LOST, is_roomy=True),
     "whole from the start": Bug(
         set_to(Keeping, "is_whole", property(lambda self: True)), 0, LOST, is_roomy=True),

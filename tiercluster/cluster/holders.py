@@ -25,15 +25,27 @@ def filling_nodes(tier_map: TierMap) -> frozenset[str]:
 
 
 def holders(ring: Ring, tier_map: TierMap) -> Table:
-    """For every slot its owner, then the nodes that keep copies; () if nobody serves."""
+    """For every slot its owner, then the nodes that keep copies; () if nobody serves. Not to be
+    changed."""
     serving, copies = serving_nodes(tier_map), tier_map.copies
     if copies == 1:
         return ring.leaders(serving, 1)
     apart = {m.id: m.apart for m in tier_map.members if m.apart}
-    table = ring.leaders(serving, copies + len(apart))
     filling = filling_nodes(tier_map)
     if not apart and not filling:
-        return table
+        return ring.leaders(serving, copies)
+    name = "holders", serving, filling, tuple(sorted(apart.items())), copies
+    return ring.made(name, lambda: _make(ring, serving, filling, apart, copies))
+
+
+def _make(
+    ring: Ring,
+    serving: frozenset[str],
+    filling: frozenset[str],
+    apart: dict[str, tuple[str, ...]],
+    copies: int,
+) -> Table:
+    table = ring.leaders(serving, copies + len(apart))
     wanted = ring.leaders(serving | filling, copies) if filling else [()] * len(table)
     made: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[str, ...]] = {}
     found = []

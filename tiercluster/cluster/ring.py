@@ -14,8 +14,9 @@ Measured (Python 3.11, a shared 2-core EPYC): slot_of 0.15 us, a remembered pref
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from math import log
+from typing import Any, TypeVar
 
 from xxhash import xxh3_64_intdigest
 
@@ -26,6 +27,8 @@ SLOT_MASK = SLOTS - 1
 BULK_NODES = 16  # beyond, remembered preferences are faster than comparing all draws
 RANK_BITS = 11  # more than MAX_MEMBERS; with the 52 bits of a draw it fits 64
 _SLOT_BYTES = tuple(slot.to_bytes(2, "big") for slot in range(SLOTS))
+MOST_MADE = 24  # tables; 128 KiB each
+T = TypeVar("T")
 MAX_REMEMBERED = 1 << 21  # node ids in remembered lists: 16 MiB; every slot of up to 128 nodes
 
 
@@ -46,7 +49,9 @@ class Ring:
     ``preference`` remembers what it computed, which nobody can tell from outside but by the time.
     """
 
-    __slots__ = ("_columns", "_has_equal_weights", "_hashed", "_remembered", "_room", "nodes")
+    __slots__ = (
+        "_columns", "_has_equal_weights", "_hashed", "_made", "_remembered", "_room", "nodes",
+    )  # fmt: skip
 
     def __init__(self, nodes: Iterable[tuple[str, float]]) -> None:
         """``nodes``: (id, weight) in any order; ValueError for an id twice or a weight <= 0."""
@@ -59,6 +64,7 @@ class Ring:
         self._hashed = tuple((node, f"{node}/".encode(), weight) for node, weight in self.nodes)
         self._has_equal_weights = len({weight for _, weight in self.nodes}) <= 1
         self._columns: dict[str, array[int]] = {}
+        self._made: dict[object, list[Any]] = {}  # the last tables of all slots
         self._forget()
 
     def __repr__(self) -> str:
@@ -76,7 +82,10 @@ class Ring:
 
     def owners(self, serving: Collection[str]) -> list[str | None]:
         """For every slot the best of the ``serving`` nodes, as `preference` orders them; all at
-        once, because a node that takes over must know within milliseconds."""
+        once, because a node that takes over must know within milliseconds. Not to be changed."""
+        return self.made(("owners", frozenset(serving)), lambda: self._owners(serving))
+
+    def _owners(self, serving: Collection[str]) -> list[str | None]:
         nodes = [(rank, hashed) for rank, hashed in enumerate(self._hashed) if hashed[0] in serving]
         if not nodes:
             return [None] * SLOTS
@@ -92,7 +101,21 @@ class Ring:
 
     def leaders(self, among: Collection[str], count: int) -> list[tuple[str, ...]]:
         """For every slot the best ``count`` of the nodes ``among``, or all if they are fewer, best
-        first; all at once, as `owners`."""
+        first; all at once, as `owners`. Not to be changed."""
+        name = "leaders", frozenset(among), count
+        return self.made(name, lambda: self._leaders(among, count))
+
+    def made(self, name: object, make: Callable[[], list[T]]) -> list[T]:
+        """A table of all slots, from before if it has been made lately: where members come and go
+        and come again, it is the same few that are asked for."""
+        found = self._made.get(name)
+        if found is None:
+            if len(self._made) >= MOST_MADE:
+                del self._made[next(iter(self._made))]
+            found = self._made[name] = make()
+        return found
+
+    def _leaders(self, among: Collection[str], count: int) -> list[tuple[str, ...]]:
         if count == 1:
             return [(node,) if node else () for node in self.owners(among)]
         nodes = [(rank, hashed) for rank, hashed in enumerate(self._hashed) if hashed[0] in among]
@@ -104,8 +127,10 @@ class Ring:
         if not ranked:
             return [()] * SLOTS
         names, mask = [node for node, _ in self.nodes], (1 << RANK_BITS) - 1
-        return [tuple([names[draw & mask] for draw in sorted(draws, reverse=True)[:count]])
-                for draws in zip(*ranked, strict=True)]  # fmt: skip
+        same: dict[tuple[str, ...], tuple[str, ...]] = {}  # few of them differ
+        found = (tuple([names[draw & mask] for draw in sorted(draws, reverse=True)[:count]])
+                 for draws in zip(*ranked, strict=True))  # fmt: skip
+        return [same.setdefault(one, one) for one in found]
 
     def _column(self, node: str, prefix: bytes) -> array[int]:
         column = self._columns.get(node)

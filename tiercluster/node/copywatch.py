@@ -19,7 +19,9 @@ from tiercluster.tiermap import (
 from .messages import ShardTurn
 from .proposals import Desire
 
-TOGETHER_AFTER_S = 1.0  # without a silence
+TOGETHER_AFTER_S = 1.0  # without a silence, the first time; doubles with each relapse
+LONGEST_AFTER_S = 60.0
+CALM_S = 300.0  # together for so long, a peer's relapses are forgotten
 FILL_PATIENCE_S = 900.0  # then it serves with what it has
 
 
@@ -30,6 +32,8 @@ class CopyWatch:
         self._node = node
         self._unreachable: frozenset[str] = frozenset()
         self._seen_at: dict[str, float] = {}  # when a peer was unreachable last
+        self._together_after_s: dict[str, float] = {}  # of peers that were apart
+        self._apart: frozenset[str] = frozenset()  # from this node, by the map looked at last
         self._is_whole = False
         self._told_version = 0  # of the map by which the shard has told that
         self._phase: tuple[str, bool] = ("", False)  # incarnation, and whether it fills
@@ -48,6 +52,7 @@ class CopyWatch:
         self._note_phase((incarnation, me.filling), tier_map.version, now)
         if self._told_version < self._phase_version:
             return []  # the shard has told of what was before: there it misses nothing
+        self._note_apart(tier_map, now)
         found = []
         if me.filling and (self._has_all(me, tier_map) or now > self._phase_at + FILL_PATIENCE_S):
             facts = evidence(whole=int(self._is_whole))
@@ -90,4 +95,16 @@ class CopyWatch:
         return member.id in self._unreachable and self._told_version >= member.since_version
 
     def _is_back(self, node: str, now: float) -> bool:
-        return now - self._seen_at.get(node, 0.0) > TOGETHER_AFTER_S
+        return now - self._seen_at.get(node, 0.0) > self._together_after_s[node]
+
+    def _note_apart(self, tier_map: TierMap, now: float) -> None:
+        """A peer that comes and goes waits longer each time: each change costs every node work."""
+        apart = frozenset(m.id for m in tier_map.members if self._node in m.apart)
+        for node in apart - self._apart:
+            was = self._together_after_s.get(node)
+            longer = TOGETHER_AFTER_S if was is None else min(2 * was, LONGEST_AFTER_S)
+            self._together_after_s[node] = longer
+        calm = [n for n in self._together_after_s if now - self._seen_at.get(n, 0.0) > CALM_S]
+        for node in set(calm) - apart:
+            del self._together_after_s[node]
+        self._apart = apart

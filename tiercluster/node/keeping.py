@@ -113,9 +113,13 @@ class Keeping:
     def _compare(self, before: Table, safe: Table | None, changed: frozenset[str]) -> None:
         """``safe``: who kept each slot in every map that may have been in between; None: there was
         none. ``changed``: who may have been out in one of them."""
+        if self.table is before and safe is None:
+            return
         node, floors, has_skipped = self._node, self.floors, safe is not None
         is_new_era = False
         for slot, kept_by in enumerate(self.table):
+            if safe is None and kept_by == before[slot]:
+                continue
             if node not in kept_by:
                 if floors[slot] != NOBODYS:
                     floors[slot] = NOBODYS

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tiercluster.node.copywatch import FILL_PATIENCE_S, TOGETHER_AFTER_S, CopyWatch
+from tiercluster.node.copywatch import (
+    CALM_S,
+    FILL_PATIENCE_S,
+    LONGEST_AFTER_S,
+    TOGETHER_AFTER_S,
+    CopyWatch,
+)
 from tiercluster.node.messages import ShardTurn
 from tiercluster.tiermap import (
     Command,
@@ -79,6 +85,27 @@ def test_who_confirms_nothing_is_to_be_apart_and_together_again_after_a_while_wi
     watch.shard_turned(turn(6.2, "n2"))
     assert wanted(watch, map_of(N1, APART, N3), 6.2) == []
     assert wanted(watch, map_of(N1, N2, N3), 6.3) != []
+
+
+def quiet_until_together(watch: CopyWatch, at: float) -> float:
+    """How long after the last silence, at ``at``, n2 is to be together again; seconds."""
+    watch.shard_turned(turn(at, "n2"))
+    wanted(watch, map_of(N1, N2, N3), at)
+    watch.shard_turned(turn(at + 0.01))
+    waits = [0.25 * i for i in range(1, 400)]
+    found = next(w for w in waits if wanted(watch, map_of(N1, APART, N3), at + w))
+    wanted(watch, map_of(N1, N2, N3), at + found)
+    return found
+
+
+def test_a_peer_that_comes_and_goes_waits_longer_each_time_until_it_has_been_calm() -> None:
+    watch, at, waits = CopyWatch("n1"), 5.0, []
+    for _ in range(8):
+        waits.append(quiet_until_together(watch, at) - 0.25)
+        at += 100.0
+    assert waits == [TOGETHER_AFTER_S * 2**i for i in range(6)] + [LONGEST_AFTER_S] * 2
+    wanted(watch, map_of(N1, N2, N3), at + CALM_S)
+    assert quiet_until_together(watch, at + CALM_S) - 0.25 == TOGETHER_AFTER_S
 
 
 def test_of_others_grudges_and_of_who_is_out_it_says_nothing() -> None:
