@@ -122,7 +122,7 @@ COPY_BUGS: dict[str, Bug] = {
         every_s=1.0, replicas=3, spikes=0.1),
     "maps passed over are no gap": Bug(
         all_of(set_to(keeping, "kept_in_between", lambda *args: None),
-               set_to(keeping, "unsteady", lambda old, new: frozenset())), 2, PROMISES,
+               set_to(keeping, "unsteady", lambda old, new: frozenset())), 33, PROMISES,
         ("crash", "kill"),
         ("n3",), every_s=0.6, lags=0.3),
     "a write that moved is said to be done": Bug(
