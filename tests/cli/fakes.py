@@ -104,7 +104,8 @@ class FakeCluster:
         for member in self.map.members:
             if member.fills:
                 name, stint = f"filled {member.incarnation}@{self.map.version}", member.incarnation
-                filled = NodeFilled(id=name, by=member.id, node=member.id, incarnation=stint)
+                filled = NodeFilled(id=name, by=member.id, node=member.id, incarnation=stint,
+                                    known=self.map.version)  # fmt: skip
                 self.state = apply(self.state, filled)
 
     def status_dict(self, node: str) -> dict[str, Any]:

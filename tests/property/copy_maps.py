@@ -68,7 +68,8 @@ class History:
             return []
         match what:
             case "stop":
-                return [NodeStopped(id=name, by="op", node=node, incarnation=stint)]
+                return [NodeStopped(id=name, by="op", node=node, incarnation=stint,
+                                   known=self.state.map.version)]  # fmt: skip
             case "remove":
                 return [RemoveNode(id=name, by="op", node=node, force=True)]
             case "tiers down":
@@ -80,7 +81,8 @@ class History:
                           generation=r.generation)
                         for r in member.tiers for c in (TierRecovering, TierRecovered)]  # fmt: skip
             case "filled":
-                return [NodeFilled(id=name, by=node, node=node, incarnation=stint)]
+                return [NodeFilled(id=name, by=node, node=node, incarnation=stint,
+                                   known=self.state.map.version)]  # fmt: skip
             case "apart" | "together":
                 kind = CopiesApart if what == "apart" else CopiesTogether
                 return [kind(id=name, by=more, node=node, incarnation=stint,

@@ -101,7 +101,13 @@ COMMANDS: tuple[st.SearchStrategy[Command], ...] = (
     ),
     st.builds(Restore, **envelope, node=nodes, tiers=tiers),
     st.builds(LevelRaised, **envelope, level=st.sampled_from([1, 2, 3]), map_digest=st.just("")),
-    st.builds(NodeFilled, **envelope, node=nodes, incarnation=incarnations.filter(bool)),
+    st.builds(
+        NodeFilled,
+        **envelope,
+        node=nodes,
+        incarnation=incarnations.filter(bool),
+        known=st.integers(0, 40),
+    ),
     st.builds(
         CopiesApart,
         **envelope,

@@ -57,8 +57,8 @@ class CopyWatch:
         if me.filling and (self._has_all(me, tier_map) or now > self._phase_at + FILL_PATIENCE_S):
             facts = evidence(whole=int(self._is_whole))
             filled = NodeFilled(id="", by=self._node, node=self._node, incarnation=incarnation,
-                                evidence=facts)  # fmt: skip
-            found.append(Desire("filled", incarnation, filled))
+                                known=tier_map.version, evidence=facts)  # fmt: skip
+            found.append(Desire("filled", (incarnation, me.apart_version), filled))
         for member in tier_map.members:
             if member.state is not NodeState.UP or member.id == self._node:
                 continue

@@ -162,10 +162,12 @@ class LevelRaised(Envelope):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeFilled(Envelope):
-    """The node has all entries of the keys that it will own, or has waited long enough for them."""
+    """The node has all entries of the keys that it will own, or has waited long enough for them.
+    Conditional on its stint, and on no owner having called it apart since version ``known``."""
 
     node: str
     incarnation: str
+    known: int
     evidence: Evidence = ()
 
 

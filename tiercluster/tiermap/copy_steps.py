@@ -25,6 +25,8 @@ def node_filled(tier_map: TierMap, command: NodeFilled) -> Verdict:
         return stale(f"{member.id} has joined as {member.incarnation} meanwhile")
     if not member.filling:
         return noop(f"{member.id} serves already")
+    if member.apart_version > command.known:
+        return stale(f"{member.id} was called apart in version {member.apart_version}")
     return done(with_member(tier_map, replace(member, filling=False)), f"{member.id} serves")
 
 

@@ -94,6 +94,7 @@ _COMMAND_FORMS: dict[str, Form[Any]] = _ENVELOPE | {
     "expected": _NAME,
     "incarnation": _ID,
     "by_incarnation": _NAME,
+    "known": COUNT,
     "keep_cold": FLAG,
     "max_unavailable": SHARE,
     "level": _LEVEL,

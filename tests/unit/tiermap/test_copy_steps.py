@@ -32,7 +32,9 @@ def cluster(*commands: Command, count: int = 3) -> MapState:
     state = MapState()
     for i in range(1, count + 1):
         state = apply(state, joined(f"n{i}"))
-        state = apply(state, NodeFilled(id=f"f{i}", by=f"n{i}", node=f"n{i}", incarnation="i1"))
+        state = apply(
+            state, NodeFilled(id=f"f{i}", by=f"n{i}", node=f"n{i}", incarnation="i1", known=99)
+        )
     for command in commands:
         state = apply(state, command)
     return state
@@ -68,7 +70,7 @@ def test_the_third_that_comes_fills_before_it_serves() -> None:
     state = apply(state, joined("n3"))
     assert (member(state, "n3").fills, member(state, "n3").serves) == (True, False)
     ring = state.map.ring_version
-    filled = apply(state, NodeFilled(id="f", by="n3", node="n3", incarnation="i1"))
+    filled = apply(state, NodeFilled(id="f", by="n3", node="n3", incarnation="i1", known=99))
     assert (code(filled), member(filled, "n3").serves) == (OutcomeCode.DONE, True)
     assert filled.map.ring_version == filled.map.version > ring
 
@@ -81,9 +83,9 @@ def test_a_member_that_starts_anew_fills_anew_even_if_it_was_up() -> None:
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        (NodeFilled(id="f", by="n9", node="n9", incarnation="i1"), OutcomeCode.UNKNOWN),
-        (NodeFilled(id="f", by="n2", node="n2", incarnation="i0"), OutcomeCode.STALE),
-        (NodeFilled(id="f", by="n2", node="n2", incarnation="i1"), OutcomeCode.NOOP),
+        (NodeFilled(id="f", by="n9", node="n9", incarnation="i1", known=99), OutcomeCode.UNKNOWN),
+        (NodeFilled(id="f", by="n2", node="n2", incarnation="i0", known=99), OutcomeCode.STALE),
+        (NodeFilled(id="f", by="n2", node="n2", incarnation="i1", known=99), OutcomeCode.NOOP),
     ],
 )
 def test_who_is_another_or_serves_already_is_not_filled(
@@ -92,6 +94,19 @@ def test_who_is_another_or_serves_already_is_not_filled(
     before = cluster()
     after = apply(before, command)
     assert (code(after), after.map) == (expected, before.map)
+
+
+def test_a_node_that_was_called_apart_while_it_said_so_has_not_all_that_it_will_own() -> None:
+    state = cluster(joined("n2", "i2", "i1"))
+    known = state.map.version
+    state = apply(state, replace(apart(node="n2", by="n1"), incarnation="i2"))
+    late = NodeFilled(id="late", by="n2", node="n2", incarnation="i2", known=known)
+    refused = apply(state, late)
+    assert (code(refused), member(refused, "n2").fills) == (OutcomeCode.STALE, True)
+    state = apply(state, replace(together(node="n2", by="n1"), incarnation="i2"))
+    assert code(apply(state, replace(late, id="later"))) == OutcomeCode.STALE
+    anew = replace(late, id="anew", known=state.map.version)
+    assert member(apply(state, anew), "n2").serves
 
 
 def test_where_nobody_is_left_who_serves_all_who_fill_do() -> None:
@@ -183,5 +198,9 @@ def test_a_cluster_of_level_1_knows_nothing_of_this() -> None:
         state = apply(state, replace(joined(f"n{i}"), level=1))
     before = state
     assert before.map.copies == 1
-    for command in apart(), together(), NodeFilled(id="f", by="n1", node="n1", incarnation="i1"):
+    for command in (
+        apart(),
+        together(),
+        NodeFilled(id="f", by="n1", node="n1", incarnation="i1", known=99),
+    ):
         assert apply(before, command) == before
