@@ -68,8 +68,7 @@ class History:
             return []
         match what:
             case "stop":
-                return [NodeStopped(id=name, by="op", node=node, incarnation=stint,
-                                   known=self.state.map.version)]  # fmt: skip
+                return [NodeStopped(id=name, by="op", node=node, incarnation=stint)]
             case "remove":
                 return [RemoveNode(id=name, by="op", node=node, force=True)]
             case "tiers down":
