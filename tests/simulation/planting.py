@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from inspect import isfunction, signature
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -14,6 +15,9 @@ Plant = Callable[[ExitStack], None]
 
 
 def set_to(owner: Any, name: str, value: Any) -> Plant:
+    """TypeError if a function does not take what the original takes: it would not be this bug."""
+    if isfunction(value):
+        signature(value).bind(*signature(getattr(owner, name)).parameters)
     return lambda stack: stack.enter_context(patch.object(owner, name, value))
 
 
