@@ -20,7 +20,7 @@ Answer = dict[str, Any]
 
 
 def frames_of(kind: str, value: Any) -> list[bytes]:
-    """A value of this kind, as version 1 writes it."""
+    """A value of this kind, as the package that is imported writes it."""
     match kind:
         case "request":
             return codec.encode_request(value)

@@ -42,6 +42,7 @@ from tiercluster.tiermap.raft.snapshot import Snapshot, SnapshotStore
 from tiercluster.tiermap.schema import NEWER_COMMANDS
 
 from .old import HERE, OldSoftware
+from .old_software import frames_of, value_of
 
 RECORDED: dict[str, dict[str, Any]] = json.loads((HERE / "v1_frames.json").read_text())
 SPOKEN = {wire.VERSION, messages.NEWEST, tiermap.CODEC_VERSION}
@@ -53,32 +54,6 @@ MAP_2 = TierMap("c", 7, 7, (Member("n1", "a:1", incarnation="i", level=2),), "d"
 DELTA_2 = diff(TierMap("c", 6, 6, (), "b"), MAP_2)
 HELLO_2 = messages.Hello("c", "n1", 5, 6, 7, 8, 9, "digest", 1, 2)
 ASKED = wire.Request(wire.Kind.HELLO, 1, 7, 0, b"client-1", False, wire.Hello())
-
-
-def read(what: str, frames: list[bytes]) -> Any:
-    match what:
-        case "request":
-            return codec.decode_request(frames)
-        case "reply":
-            return codec.decode_reply(frames)
-        case "raft":
-            return messages.decode(frames[0])
-        case _:
-            return getattr(tiermap, f"decode_{what}")(frames[0])
-
-
-def written(what: str, value: Any) -> list[bytes]:
-    match what:
-        case "request":
-            return codec.encode_request(value)
-        case "reply":
-            return codec.encode_reply(value)
-        case "raft" if isinstance(value, messages.Hello):
-            return [messages.encode_hello(value)]
-        case "raft":
-            return [messages.encode_raft(value.session, value.to_session, value.body)]
-        case _:
-            return [getattr(tiermap, f"encode_{what}")(value)]
 
 
 def test_all_parts_speak_one_number() -> None:
@@ -101,7 +76,7 @@ def test_the_recording_holds_every_kind_of_version_one() -> None:
 def test_what_version_one_wrote_is_read_and_written_as_it_was(name: str) -> None:
     what = RECORDED[name]["what"]
     frames = [bytes.fromhex(frame) for frame in RECORDED[name]["frames"]]
-    assert written(what, read(what, frames)) == frames
+    assert frames_of(what, value_of(what, frames)) == frames
 
 
 # --- the other way round --------------------------------------------------------------------------
@@ -178,7 +153,7 @@ def test_what_is_not_quite_what_version_one_wrote_is_read_or_refused(
     head, *body = (bytearray.fromhex(frame) for frame in RECORDED[name]["frames"])
     head[at % len(head)] ^= flip
     try:
-        read(RECORDED[name]["what"], [bytes(head), *map(bytes, body)])
+        value_of(RECORDED[name]["what"], [bytes(head), *map(bytes, body)])
     except ValueError:
         return
 

@@ -4,35 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tiercluster.cluster.ring import SLOTS
-from tiercluster.node.keeping import NOBODYS, Keeping
-from tiercluster.tiermap import Member, NodeState, TierMap
-
-
-def member(node: str, stint: int = 1) -> Member:
-    return Member(node, f"{node}:1", incarnation=f"{node}#{stint}")
-
-
-ALL = tuple(map(member, ("n1", "n2", "n3")))
-
-
-def map_of(version: int, *members: Member, replicas: int = 3) -> TierMap:
-    return TierMap("c", version, version, members, replicas=replicas)
-
-
-def down(member: Member, version: int) -> Member:
-    return replace(member, state=NodeState.DOWN, since_version=version)
-
-
-def keeping(node: str, *maps: TierMap) -> Keeping:
-    made = Keeping(node, node)
-    for tier_map in maps:
-        made.use_map(tier_map)
-    return made
-
-
-def slots_of(kept: Keeping, *owners: str) -> list[int]:
-    return [slot for slot in range(SLOTS) if kept.table[slot][:1] == owners[:1]]
+from tests.unit.node.kept import ALL, down, keeping, map_of, slots_of
+from tiercluster.node.keeping import NOBODYS
 
 
 def test_what_a_third_node_kept_is_hidden_when_another_copy_becomes_the_owner() -> None:

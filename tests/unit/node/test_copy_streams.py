@@ -6,40 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from tests.unit.node.kept import ALL, down, keeping, map_of, member
 from tiercluster.cluster.ring import SLOTS
 from tiercluster.cluster.wire import Confirmed, Kind
 from tiercluster.node.copywatch import CopyWatch
 from tiercluster.node.effects import Effects, Origin
-from tiercluster.node.keeping import Keeping
 from tiercluster.node.messages import ShardTurn
 from tiercluster.node.streams import Streams
-from tiercluster.tiermap import CopiesApart, Member, NodeFilled, NodeState, TierMap
-
-
-def member(node: str, stint: int = 1) -> Member:
-    return Member(node, f"{node}:1", incarnation=f"{node}#{stint}")
-
-
-ALL = tuple(map(member, ("n1", "n2", "n3")))
-
-
-def map_of(version: int, *members: Member, replicas: int = 3) -> TierMap:
-    return TierMap("c", version, version, members, replicas=replicas)
-
-
-def down(member: Member, version: int) -> Member:
-    return replace(member, state=NodeState.DOWN, since_version=version)
-
-
-def keeping(node: str, *maps: TierMap) -> Keeping:
-    made = Keeping(node, node)
-    for tier_map in maps:
-        made.use_map(tier_map)
-    return made
-
-
-def slots_of(kept: Keeping, *owners: str) -> list[int]:
-    return [slot for slot in range(SLOTS) if kept.table[slot][:1] == owners[:1]]
+from tiercluster.tiermap import CopiesApart, NodeFilled, TierMap
 
 
 @pytest.mark.parametrize("version", [5, 6])
