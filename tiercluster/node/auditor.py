@@ -11,9 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from xxhash import xxh3_64_intdigest
-
-from tiercluster.cluster.ring import SLOT_MASK
+from tiercluster.cluster.ring import slot_of
 from tiercluster.cluster.wire import Kind, Peek, Peeked, Reply, Status
 from tiercluster.tiermap import TierMap
 
@@ -59,7 +57,7 @@ class Auditor:
         for _ in range(BUCKETS):
             self._bucket = (self._bucket + 1) % BUCKETS
             for entry in keeps.buckets[self._bucket].values():
-                slot = xxh3_64_intdigest(entry.key) & SLOT_MASK
+                slot = slot_of(entry.key)
                 if keeps.owned[slot] or entry.place > COLD:
                     continue
                 if self._holdings.is_visible(entry, now):

@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from xxhash import xxh3_64_intdigest
-
-from tiercluster.cluster.ring import SLOT_MASK
+from tiercluster.cluster.ring import slot_of
 
 from .coldreads import ColdReads
 from .directory import BUCKET_SHIFT
@@ -106,7 +104,7 @@ class Filling:
         if fill.reading >= MOST_READING:
             return 0
         for entry in fill.entries:
-            slot = xxh3_64_intdigest(entry.key) & SLOT_MASK
+            slot = slot_of(entry.key)
             if slot not in fill.at_work or not self._is_current(entry, entry.version, now):
                 continue
             if entry.place < COLD:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from tiercluster.cluster.ring import slot_of, slots_of
+from tiercluster.cluster.ring import slots_of
 from tiercluster.cluster.wire import (
     CLIENT_ID_BYTES,
     MOVED_SINCE,
@@ -264,7 +264,7 @@ class Front:
             text = "too many writes to remember"
             self._turn_down(origin, request, Status.UNKNOWN_OUTCOME, text, now)
             return
-        slots = _slots_of(request)
+        slots = slots_of(_keys_of(request))
         verdict = self._gate.check(request, slots, now)
         if verdict.status is not Status.OK:
             self.desk.count_refused(verdict.status)
@@ -687,17 +687,8 @@ class Front:
 
 
 def _keys_of(request: Request) -> Sequence[bytes]:
+    """Those of a data request; none if it is about the whole node."""
     fields = request.fields
     if request.kind in WHOLE_NODE:
         return ()
     return (fields.key,) if isinstance(fields, Incr) else fields.keys  # type: ignore[union-attr]
-
-
-def _slots_of(request: Request) -> list[int]:
-    """Those of the keys of a data request; none if it is about the whole node."""
-    fields = request.fields
-    if request.kind in WHOLE_NODE:
-        return []
-    if isinstance(fields, Incr):
-        return [slot_of(fields.key)]
-    return slots_of(fields.keys)  # type: ignore[union-attr]
