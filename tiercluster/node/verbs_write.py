@@ -26,6 +26,7 @@ from .entry import COLD, NEVER, Entry, is_read
 from .holdings import Holdings
 from .moves import Moves
 from .placing import NOT_STORED, Placing
+from .standing import UNCONFIRMED
 from .streams import COUNTED, NO_NAME, Streams
 
 ROOM_EACH = 32  # keys of one STORE between two looks at the limits of the tiers
@@ -139,12 +140,13 @@ class WriteVerbs:
 
     def _copy(self, key: bytes, version: int, flags: int, expires: float, value: bytes,
               name: bytes) -> None:  # fmt: skip
-        """Tell who keeps copies what has become of a write; a later one has told by itself, and so
-        has another owner, if the key was away meanwhile."""
+        """Tell who keeps copies what has become of a write; a later one that is stored has told by
+        itself, and so has another owner, if the key was away meanwhile."""
         if not self._streams.is_on:
             return
         entry = self._holdings.directory.get(key)
-        if entry is None:
+        if entry is None or (entry.version != version and entry.generation == UNCONFIRMED):
+            # The later one may still fail, and this one is done: what was before both must go.
             self._streams.drop(slot_of(key), key)
         elif entry.version == version and self._holdings.directory.is_above_floor(entry):
             self._streams.put(slot_of(key), key, version, flags, expires, value, name)

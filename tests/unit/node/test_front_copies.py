@@ -21,6 +21,7 @@ from tiercluster.cluster.wire import (
     Incr,
     Kind,
     Mode,
+    OpKind,
     Pong,
     Replicate,
     Reply,
@@ -31,9 +32,16 @@ from tiercluster.cluster.wire import (
 )
 from tiercluster.node.front import Front
 from tiercluster.node.keeping import NEW_S
-from tiercluster.node.messages import ShardReport, ShardTurn, Withhold
+from tiercluster.node.messages import (
+    ColdCommand,
+    ColdDone,
+    ColdPut,
+    ShardReport,
+    ShardTurn,
+    Withhold,
+)
 from tiercluster.node.streams import COUNTED, MAX_BYTES, NO_CURSOR
-from tiercluster.tiermap import Member, NodeState, TierMap
+from tiercluster.tiermap import Health, Member, NodeState, Tier, TierMap
 
 N1 = Member("n1", "a:1", incarnation="boot#1", since_version=1, level=2)
 N2, N3 = (Member(f"n{i}", "a:1", incarnation=f"i{i}", since_version=1, level=2) for i in (2, 3))
@@ -68,6 +76,7 @@ class World(FrontWorld):
         self.replies = {}
         self.sent: list[tuple[str, Fields]] = []
         self.turns: list[ShardTurn] = []
+        self.cold: list[ColdCommand] = []
         peers = (("n2", "b:2"), ("n3", "b:3"))
         config = replace(settings(), on_quorum_loss=on_quorum_loss, peers=peers)
         self.front = Front(config, "boot", self, self.now)
@@ -96,6 +105,13 @@ class World(FrontWorld):
     def tell_control(self, report: ShardReport) -> None:
         if isinstance(report, ShardTurn):
             self.turns.append(report)
+
+    def tell_cold(self, command: ColdCommand) -> bool:
+        self.cold.append(command)
+        return True
+
+    def puts(self) -> list[ColdPut]:
+        return [command for command in self.cold if isinstance(command, ColdPut)]
 
     def confirm(self) -> None:
         """Whoever was sent a message confirms it, until there are no more."""
@@ -142,6 +158,32 @@ def test_a_write_and_a_read_of_it_are_answered_when_the_copy_is_there() -> None:
     assert isinstance(answers[0].fields, Stored)
     assert answers[1] is not None
     assert answers[1].body == b"v"
+
+
+def test_a_write_that_a_later_one_overtakes_in_cold_is_answered_when_the_older_copy_is_gone() -> None:
+    """The later one is not stored yet, and may never be: should n1 die now, n2 must not have what
+    was before both."""
+    world = World()
+    name = key_of("n1", "n2")
+    world.begin(1, put(name), b"0")
+    world.confirm()
+    no_memory = tuple(
+        t if t.tier is Tier.COLD else replace(t, health=Health.DOWN, since_version=2)
+        for t in N1.tiers
+    )
+    world.use(map_of(2, replace(N1, tiers=no_memory), N2, N3))
+    first, later = world.begin(2, put(name), b"1"), world.begin(3, put(name), b"2")
+    earlier_put, later_put = world.puts()
+    world.front.cold_answered(ColdDone(earlier_put.token, 0.001), world.now, world.now)
+    world.front.flush(world.now)
+    assert first() is None
+    told = [op for _, f in world.sent if isinstance(f, Replicate) for op in f.kinds]
+    assert told == [OpKind.DROP]
+    world.confirm()
+    assert (status(first), later()) == (Status.OK, None)
+    world.front.cold_answered(ColdDone(later_put.token, 0.001), world.now, world.now)
+    world.confirm()
+    assert status(later) is Status.OK
 
 
 def test_a_retry_of_what_waits_waits_and_then_both_are_told_the_same() -> None:
