@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Call", "Checkers", "Violation"]
 
+MOST_DRIFT = 1e-3  # of a node's clock
+
 
 class Checkers:
     """Told of every step; raises Violation at the first that is wrong."""
@@ -209,6 +211,7 @@ class Checkers:
         front: Any = node.front
         is_weak = front._lease.state(node.clock()) is LeaseState.MINORITY
         if is_weak:
+            self._judge_minority(node)
             self._weak.add((client, reply.rid))
         self._loop.note(
             node.name, f"answers {reply.status.name} {client}/{reply.rid}{' weak' * is_weak}"
@@ -216,6 +219,13 @@ class Checkers:
         self.copies.answered(node, client, reply, is_weak)
         if reply.kind in WRITES and reply.status is Status.OK:
             self._is_moment("answered", node.name)
+
+    def _judge_minority(self, node: SimNode) -> None:
+        """Who was stopped has to give the others time to answer."""
+        ran_s = self._loop.now - node.running_since
+        if ran_s < node.settings.detector.quorum_grace_s * (1 - MOST_DRIFT):
+            text = f"{node.name} answers as if alone {ran_s:.4f} s after it was stopped"
+            raise Violation("alone is who hears nobody", text)
 
     def read(self, node: SimNode, place: int) -> None:
         """A value is taken out of a place, at this moment."""

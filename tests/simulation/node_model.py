@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 from tiercluster.cluster.codec import decode_reply, decode_request, encode_reply, encode_request
@@ -45,6 +46,7 @@ PEER_TIMEOUT_S = 1.0  # HEARTBEAT_TIMEOUT_MS of node/sockets.py
 HOP_S = 0.0005  # between two threads of a process, on average
 BUSY = 0.01  # probability that a thread is late by up to BUSY_S
 BUSY_S = 0.15
+MID_TURN = 0.5  # probability that a stopped process goes on in the middle of a turn
 WALL = 1_700_000_000.0
 
 _NOBODY = bytes(CLIENT_ID_BYTES)
@@ -69,6 +71,7 @@ class SimNode:
         self._offset = loop.uniform(10.0, 1000.0)
         self._rate = 1.0 + loop.uniform(-1e-4, 1e-4)
         self._wall_skew = loop.uniform(-0.05, 0.05)
+        self._random = Random(repr(self._offset))
         self.front: Front | None = None
         self.control: ControlSeat | None = None
         self.cold: ColdModel | None = None
@@ -90,6 +93,7 @@ class SimNode:
         self.boot += 1
         self._loop.note(self.name, f"starts, process {self.boot}")
         self.is_up = self.is_running = True
+        self.running_since, self._is_in_mid_turn = self._loop.now, False
         token = f"{self.name}-{self.boot}"
         now = self.clock()
         self._orders: deque[ShardOrder] = deque()
@@ -138,15 +142,19 @@ class SimNode:
         """SIGSTOP."""
         if self.is_up and self.is_running:
             self._loop.note(self.name, "is stopped by a signal")
-            self.is_running = False
+            self.is_running, self._stopped_at = False, self._loop.now
             self._network.look()
 
     def thaw(self) -> None:
-        """SIGCONT: every thread goes on, in no particular order."""
+        """SIGCONT: every thread goes on, in no particular order, the shard's perhaps in the middle
+        of a turn."""
         if not self.is_up or self.is_running:
             return
         self._loop.note(self.name, "goes on")
         self.is_running = True
+        if self._loop.now - self._stopped_at > self.settings.detector.stall_s * 1.001:
+            self.running_since = self._loop.now
+        self._is_in_mid_turn = self._random.random() < MID_TURN
         assert self.cold is not None
         self._turn_due = self._control_due = False
         self.cold.resume()
@@ -208,7 +216,9 @@ class SimNode:
             self._turn_due = False
         front, now = self.front, self.clock()
         assert front is not None
-        front.turn(now, self.wall())
+        if not self._is_in_mid_turn:
+            front.turn(now, self.wall())
+        self._is_in_mid_turn = False
         while self._orders:
             front.obey(self._orders.popleft(), now, self.wall())
             self._checkers.node_changed(self)

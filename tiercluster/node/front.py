@@ -138,7 +138,8 @@ class Front:
         self._asked: dict[int, tuple[float, Origin]] = {}  # oldest first, with the time of asking
         self._next_token = 0
         self._stopping = False
-        self._last_turn = now
+        self._last_moment = now
+        self._stall_s = settings.detector.stall_s
         self._next_ping = self._next_stats = 0.0
         self._told_serving: tuple[bool, str] | None = None
 
@@ -152,15 +153,21 @@ class Front:
         self._doors.tell_cold(ColdOpen(OPEN_TOKEN, wipe=False))
 
     def turn(self, now: float, wall: float) -> None:
-        """At the start of each turn of the loop: a late one means that this process was stopped."""
+        """At the start of each turn of the loop."""
         self._shard.use_wall(wall - now)
-        if now - self._last_turn > self._settings.detector.stall_s:
+        self._notice_stop(now)
+
+    def _notice_stop(self, now: float) -> None:
+        """Whether this process was stopped for a while, between two turns or in the middle of one:
+        asked whenever something comes, before anything is concluded from the silence of others."""
+        if now - self._last_moment > self._stall_s:
             self._lease.stalled(now)
             self._streams.stalled(now)
-        self._last_turn = now
+        self._last_moment = now
 
     def tick(self, now: float) -> None:
         """Do what is due: pings, expiries, reports, the shard's background work."""
+        self._notice_stop(now)
         if now >= self._next_ping:
             self._next_ping = now + self._settings.detector.heartbeat_s
             self._ping_all(now)
@@ -212,6 +219,7 @@ class Front:
 
     def request(self, identity: bytes, request: Request, now: float) -> None:
         """One decoded request of a client or a peer."""
+        self._notice_stop(now)
         is_data = request.kind in DATA
         origin = Origin(identity, request.rid, request.kind, request.deadline_ms / 1000, None,
                         _keys_of(request) if is_data else (), request.protocol)  # fmt: skip
@@ -544,6 +552,7 @@ class Front:
 
     def peer_reply(self, node: str, reply: Reply, now: float) -> None:
         """A peer answers a ping, a greeting, a message of a stream, or a cold operation."""
+        self._notice_stop(now)
         if isinstance(reply.fields, Confirmed):
             self._streams.confirmed(node, reply.fields, now)
             self._carry_out(now)
@@ -566,6 +575,7 @@ class Front:
 
     def obey(self, order: ShardOrder, now: float, wall: float) -> None:
         """One order of the control worker."""
+        self._notice_stop(now)
         match order:
             case UseMap(state):
                 self._use_map(state, now, wall)
@@ -641,6 +651,7 @@ class Front:
 
     def cold_answered(self, answer: ColdAnswer, now: float, wall: float) -> None:
         """One answer of the cold worker."""
+        self._notice_stop(now)
         if isinstance(answer, ColdOpened) and answer.token == OPEN_TOKEN:
             self._cold_rows = answer
             incarnation, generation = answer.marker or ("", 0)
