@@ -134,6 +134,9 @@ BUGS: dict[str, Bug] = COPY_BUGS | {
         all_of(set_to(lease, "voters_needed", lambda others, is_voter: 0),
              set_to(Ownership, "_may_be_leased", lambda self, old, new: False)),
         13, PROMISES, lags=0.3),
+    "a stop taken for silence": Bug(
+        set_to(Lease, "stalled", lambda self, now: None), 0,
+        frozenset({"alone is who hears nobody"}), ("pause",), on_quorum_loss="serve"),
     "generation kept": Bug(
         wrapped(tier_steps, "tier_recovered", _keeps_generation), 4,
         frozenset({"generations grow"})),

@@ -86,6 +86,15 @@ def _drops_what_is_there(original: Any) -> Any:
     return delete
 
 
+def _tells_nothing_when_overtaken(original: Any) -> Any:
+    def copy(self: WriteVerbs, key: bytes, version: int, *rest: Any) -> None:
+        entry = self._holdings.directory.get(key)
+        if entry is None or entry.version == version:
+            original(self, key, version, *rest)
+
+    return copy
+
+
 def _never_called_apart(original: Any) -> Any:
     def desires(self: CopyWatch, *args: Any) -> Any:
         return [d for d in original(self, *args) if not isinstance(d.command, CopiesApart)]
@@ -110,6 +119,9 @@ COPY_BUGS: dict[str, Bug] = {
     "an absent key is not dropped": Bug(
         wrapped(WriteVerbs, "_delete", _drops_what_is_there), 2, PROMISES, ("depose",),
         every_s=2.0),
+    "a write that was overtaken tells nothing": Bug(
+        wrapped(WriteVerbs, "_copy", _tells_nothing_when_overtaken), 37, PROMISES,
+        ("disk",), every_s=0.6, spikes=0.1),
     "a clear is not copied": Bug(
         set_to(Streams, "clear", lambda self, prefix, cursor: None), 0, PROMISES, ("depose",),
         every_s=2.0),

@@ -160,7 +160,7 @@ def test_a_write_and_a_read_of_it_are_answered_when_the_copy_is_there() -> None:
     assert answers[1].body == b"v"
 
 
-def test_a_write_that_a_later_one_overtakes_in_cold_is_answered_when_the_older_copy_is_gone() -> None:
+def test_a_write_that_a_later_one_overtakes_is_answered_when_no_older_copy_is_left() -> None:
     """The later one is not stored yet, and may never be: should n1 die now, n2 must not have what
     was before both."""
     world = World()
