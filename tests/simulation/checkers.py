@@ -15,7 +15,7 @@ from tiercluster.cluster.wire import Kind, Reply, Request, Status
 from tiercluster.node.entry import REMOTE
 from tiercluster.node.foreign import MARK
 from tiercluster.node.gate import DATA, WRITES
-from tiercluster.node.lease import LeaseState
+from tiercluster.node.lease import RELINK_S, LeaseState
 from tiercluster.node.messages import ColdCommand, ColdGet, ColdPut, TierTripped
 from tiercluster.node.ownership import SlotState
 from tiercluster.node.settings import RecoverySettings
@@ -223,7 +223,7 @@ class Checkers:
     def _judge_minority(self, node: SimNode) -> None:
         """Who was stopped has to give the others time to answer."""
         ran_s = self._loop.now - node.running_since
-        if ran_s < node.settings.detector.quorum_grace_s * (1 - MOST_DRIFT):
+        if ran_s < (RELINK_S + node.settings.detector.quorum_grace_s) * (1 - MOST_DRIFT):
             text = f"{node.name} answers as if alone {ran_s:.4f} s after it was stopped"
             raise Violation("alone is who hears nobody", text)
 

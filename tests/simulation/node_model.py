@@ -26,6 +26,7 @@ from tiercluster.cluster.wire import (
     Request,
 )
 from tiercluster.node.front import Front
+from tiercluster.node.lease import RELINK_S
 from tiercluster.node.messages import ColdAnswer, ColdCommand, ShardOrder, ShardReport, ShardStopped
 from tiercluster.node.settings import NodeSettings
 from tiercluster.tiermap import MapState, NodeState, TierMap
@@ -93,7 +94,7 @@ class SimNode:
         self.boot += 1
         self._loop.note(self.name, f"starts, process {self.boot}")
         self.is_up = self.is_running = True
-        self.running_since, self._is_in_mid_turn = self._loop.now, False
+        self.running_since, self._is_in_mid_turn = self._loop.now - RELINK_S, False
         token = f"{self.name}-{self.boot}"
         now = self.clock()
         self._orders: deque[ShardOrder] = deque()

@@ -84,9 +84,15 @@ class Holdings:
         return entry
 
     def is_being_written(self, key: bytes, now: float) -> bool:
-        """Whether a write of the key waits for its tier: it cannot be read, and is not absent."""
+        """Whether a write of the key waits for its tier: it cannot be read, and is not absent,
+        unless another node owned the key meanwhile."""
         entry = self.directory.get(key)
-        return entry is not None and entry.generation == UNCONFIRMED and entry.expires > now
+        return (
+            entry is not None
+            and entry.generation == UNCONFIRMED
+            and entry.expires > now
+            and self.directory.is_above_floor(entry)
+        )
 
     def is_visible(self, entry: Entry, now: float) -> bool:
         return (

@@ -140,13 +140,18 @@ class Placing:
             expires = self._moves.expires_wall(entry.expires)
             return ColdPut(token, key, version, generation, entry.flags, expires, value)
 
+        def is_wanted() -> bool:
+            """Neither has the tier begun anew meanwhile, nor has another node owned the key."""
+            is_same = holdings.standing.live[COLD] == generation
+            return is_same and holdings.directory.is_above_floor(entry)
+
         def finish(outcome: Outcome, now: float) -> None:
             if not holdings.is_current(entry, version):
                 # A later write took its place, so it counts as done; its row is garbage.
                 queue.doom(key, version)
                 is_lost = isinstance(outcome, Failure) and holdings.directory.get(key) is None
                 done(NOT_STORED if is_lost else version, now)
-            elif isinstance(outcome, ColdDone) and holdings.standing.live[COLD] == generation:
+            elif isinstance(outcome, ColdDone) and is_wanted():
                 entry.generation = generation
                 done(version, now)
             else:
@@ -174,7 +179,7 @@ class Placing:
         def finish(reply: Reply | None, now: float) -> None:
             if not holdings.is_current(entry, version):
                 done(version, now)
-            elif moves.is_kept(reply, outage):
+            elif moves.is_kept(reply, outage) and holdings.directory.is_above_floor(entry):
                 entry.generation = holdings.standing.generation(REMOTE)
                 done(version, now)
             else:

@@ -151,7 +151,7 @@ def test_a_node_stopped_in_the_middle_of_a_turn_is_not_alone_when_it_goes_on() -
     world.front.turn(world.now, world.now)
     world.now += 5.0
     assert world.ask(2, Get((key("k"),), False)).status is Status.RETRY
-    for _ in range(10):
+    for _ in range(20):
         world.pass_by(0.1)
     assert world.ask(3, Get((key("k"),), False)).status is Status.OK
 

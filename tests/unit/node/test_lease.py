@@ -2,7 +2,7 @@
 
 import pytest
 
-from tiercluster.node.lease import Lease, LeaseState, grants_needed
+from tiercluster.node.lease import RELINK_S, Lease, LeaseState, grants_needed
 from tiercluster.node.settings import DetectorSettings
 
 SETTINGS = DetectorSettings()
@@ -79,8 +79,8 @@ def test_a_thawed_node_waits_for_answers_before_it_believes_in_a_minority():
     lease = lease_of("n2", "n3")
     lease.pong("n2", 10.0, True, 1, 10.0, trusted=True)
     lease.stalled(20.0)
-    assert lease.state(20.3) is LeaseState.WAITING
-    assert lease.state(20.5) is LeaseState.MINORITY
+    assert lease.state(20.3 + RELINK_S) is LeaseState.WAITING
+    assert lease.state(20.5 + RELINK_S) is LeaseState.MINORITY
 
 
 def test_peers_that_answer_but_refuse_are_no_minority():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.unit.node.shard_world import NOISE, World, fill, key, noise, only
 from tests.unit.node.shard_world import settings as node_settings
 from tiercluster.cluster.ring import SLOTS
-from tiercluster.cluster.wire import Get
+from tiercluster.cluster.wire import Get, Mode, Store, Stored
 from tiercluster.node.directory import VERSION_SHIFT
 from tiercluster.node.failures import FailureKind
 from tiercluster.node.messages import (
@@ -14,6 +16,10 @@ from tiercluster.node.messages import (
 )
 from tiercluster.node.settings import MiB
 from tiercluster.tiermap import Tier
+
+
+def put(name: str, value: bytes, mode: Mode = Mode.SET) -> Store:
+    return Store(int(mode), (key(name),), (len(value),), b"\0", (None,))
 
 
 def test_what_hot_gives_up_is_read_from_warm_and_what_warm_gives_up_from_cold() -> None:
@@ -104,6 +110,29 @@ def test_what_was_written_before_another_node_owned_the_slot_is_invisible_and_sw
     world.tick(0.02, 300)
     assert world.place("k") is None
     assert world.get("n") == b"v"
+
+
+@pytest.mark.parametrize("stand_in", [False, True], ids=["cold", "another node"])
+def test_a_write_that_waits_while_another_node_owns_the_slot_is_neither_there_nor_stored(
+    stand_in: bool,
+) -> None:
+    world = only(Tier.COLD)
+    if stand_in:
+        world.fail(Tier.COLD)
+    world.hold_cold = world.hold_peers = True
+    waiting = world.send(put("k", b"old"), b"old")
+    world.shard.set_stint(5, [5] * SLOTS, 5, bytes((1,)) * SLOTS)
+    world.release_cold()
+    world.release_peers()
+    assert world.answers[waiting][1] == Stored((0,))
+    assert world.place("k") is None
+    again = world.send(put("k", b"1"), b"1")
+    world.shard.set_stint(6, [6] * SLOTS, 6, bytes((1,)) * SLOTS)
+    added = world.send(put("k", b"2", Mode.ADD), b"2")
+    world.hold_cold = world.hold_peers = False
+    world.run()
+    assert world.answers[added][1].versions[0] > world.answers[again][1].versions[0] > 0
+    assert world.get("k") == b"2"
 
 
 def test_expired_entries_are_swept() -> None:
