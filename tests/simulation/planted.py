@@ -17,10 +17,10 @@ from tiercluster.node.breaker import Breaker
 from tiercluster.node.coldreads import ColdReads
 from tiercluster.node.directory import Directory
 from tiercluster.node.entry import NEVER
-from tiercluster.node.front import Front
 from tiercluster.node.gate import Gate
 from tiercluster.node.lease import Lease
 from tiercluster.node.ownership import Ownership
+from tiercluster.node.peering import Peering
 from tiercluster.node.standing import TierStanding
 from tiercluster.node.verbs_write import WriteVerbs
 from tiercluster.node.writelog import WriteLog
@@ -39,9 +39,9 @@ def _longer_lease(original: Any) -> Any:
 
 
 def _grants_all(original: Any) -> Any:
-    def pinged(self: Front, *args: Any) -> None:
-        self._withheld = frozenset()
-        original(self, *args)
+    def pinged(self: Peering, *args: Any) -> Any:
+        self.withheld = frozenset()
+        return original(self, *args)
 
     return pinged
 
@@ -102,7 +102,7 @@ BUGS: dict[str, Bug] = COPY_BUGS | {
     "no settling": Bug(set_to(Ownership, "_has_confirmed", lambda self, member: True), 1, PROMISES,
                        lags=0.3),
     "a lease too long": Bug(wrapped(Lease, "_recompute", _longer_lease), 10, PROMISES),
-    "grants to the reported": Bug(wrapped(Front, "_pinged", _grants_all), 44, PROMISES,
+    "grants to the reported": Bug(wrapped(Peering, "pinged", _grants_all), 44, PROMISES,
                                     ("one_way", "cut", "slow", "isolate")),
     "late requests served": Bug(wrapped(Gate, "check", _no_deadline), 8, PROMISES,
                                 ("cut_client",)),

@@ -28,8 +28,6 @@ from .messages import ShardStats, StandingKnown
 from .settings import NodeSettings
 
 LONGEST_CALL_S = 60.0  # how long a write without a deadline is remembered
-LONGEST_ADMIN_S = 10.0  # by then nobody waits for the answer
-MOST_ADMIN_REQUESTS = 256  # waiting for a decision at one time
 
 
 class Desk:

@@ -25,6 +25,7 @@ class Subscribers:
 
     def drop(self, identity: bytes) -> None:
         self._until.pop(identity, None)
+        self._protocols.pop(identity, None)
 
     def expire(self, now: float) -> None:
         gone = [identity for identity, until in self._until.items() if until < now]

@@ -25,7 +25,7 @@ from tiercluster.cluster.wire import (
     Status,
     Store,
 )
-from tiercluster.node.desk import LONGEST_ADMIN_S, MOST_ADMIN_REQUESTS
+from tiercluster.node import errands
 from tiercluster.node.front import Front
 from tiercluster.node.messages import ColdCommand, ShardReport, UseMap, Withhold
 from tiercluster.node.writelog import Answered, WriteLog
@@ -173,7 +173,7 @@ def test_of_a_write_that_may_be_forgotten_no_retry_is_told_that_it_was_refused(
     """It was counted and its answer was lost. Told that it was refused, the client would count once
     more, under a new id."""
     world = FrontWorld()
-    world.front._writes = WriteLog(limit=1)
+    world.front._data._writes = WriteLog(limit=1)
     counting = Incr(key("k"), 1, 1, None)
     assert world.ask(7, counting).status is Status.OK
     assert world.ask(1, store(b"2"), b"2", client=b"another-").status is Status.OK
@@ -195,10 +195,10 @@ def test_admin_requests_that_were_lost_on_the_way_leave_room_for_others() -> Non
     """The control worker's inbox was full, so that no answer will come."""
     world = FrontWorld()
     request = Request(Kind.PROPOSE, 0, 2, 0, CLIENT, False, Propose(b"x"))
-    for rid in range(1, MOST_ADMIN_REQUESTS + 2):
+    for rid in range(1, errands.MOST + 2):
         world.front.request(b"new", request._replace(rid=rid), world.now)
     assert [r.status for r in world.replies.values()] == [Status.SHED]
-    world.pass_by(LONGEST_ADMIN_S)
+    world.pass_by(errands.LONGEST_S)
     world.replies.clear()
     world.front.request(b"new", request, world.now)
     assert not world.replies
@@ -219,8 +219,8 @@ def test_that_this_process_refused_a_write_is_no_answer_to_who_asks_on_for_it() 
 def test_that_the_keys_had_moved_is_said_once() -> None:
     """A clear that was answered so asks the same node on, for the keys that it has now."""
     world = FrontWorld()
-    world.front._writes.begin(CLIENT, 7, 200.0, world.now)
-    world.front._writes.finish(CLIENT, 7, Answered(Status.MOVED, Refusal("moved"), b""))
+    world.front._data._writes.begin(CLIENT, 7, 200.0, world.now)
+    world.front._data._writes.finish(CLIENT, 7, Answered(Status.MOVED, Refusal("moved"), b""))
     clear = DeletePrefix(b"", 0)
     again = Request(Kind.DELETE_PREFIX, 8, world.map.version, 200_000, CLIENT, False, clear, b"")
     world.front.request(b"new", again._replace(prior=7), world.now)
