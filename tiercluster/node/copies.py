@@ -38,7 +38,7 @@ from .holdings import Holdings
 from .keeping import Keeping
 from .moves import Moves
 from .placing import Placing
-from .streams import COUNTED, NO_CURSOR, NO_NAME
+from .stream import COUNTED, NO_CURSOR, NO_NAME
 from .verbs_scan import step_of
 from .verbs_write import integer_of
 

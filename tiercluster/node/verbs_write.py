@@ -27,7 +27,8 @@ from .holdings import Holdings
 from .moves import Moves
 from .placing import NOT_STORED, Placing
 from .standing import UNCONFIRMED
-from .streams import COUNTED, NO_NAME, Streams
+from .stream import COUNTED, NO_NAME
+from .streams import Streams
 
 ROOM_EACH = 32  # keys of one STORE between two looks at the limits of the tiers
 MOST_MS = 2**32 - 1

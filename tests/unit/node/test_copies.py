@@ -26,7 +26,7 @@ from tiercluster.cluster.wire import (
 from tiercluster.node.copies import ASK_AGAIN_S, ASK_SOON_S
 from tiercluster.node.effects import Origin, ToPeer
 from tiercluster.node.shard import Shard
-from tiercluster.node.streams import COUNTED, NO_CURSOR
+from tiercluster.node.stream import COUNTED, NO_CURSOR
 from tiercluster.tiermap import Health, MapState, Member, NodeState, Tier, TierMap
 
 N1, N2, N4 = (Member(f"n{i}", "a:1", incarnation=f"i{i}", since_version=1) for i in (1, 2, 4))

@@ -40,7 +40,7 @@ from tiercluster.node.messages import (
     ShardTurn,
     Withhold,
 )
-from tiercluster.node.streams import COUNTED, MAX_BYTES, NO_CURSOR
+from tiercluster.node.stream import COUNTED, MAX_BYTES, NO_CURSOR
 from tiercluster.tiermap import Health, Member, NodeState, Tier, TierMap
 
 N1 = Member("n1", "a:1", incarnation="boot#1", since_version=1, level=2)

@@ -12,15 +12,15 @@ from tiercluster.cluster.ring import SLOTS, ring_of, slot_of
 from tiercluster.cluster.wire import Ack, Confirmed, Kind, Replicate, Status
 from tiercluster.node.effects import Answered, Effects, Origin, ToPeer
 from tiercluster.node.entry import NEVER
-from tiercluster.node.streams import (
+from tiercluster.node.stream import (
     MAX_BYTES,
     MESSAGE_OPS,
     NO_CURSOR,
     REFUSED_PAUSE_S,
     RESEND_MESSAGES,
     RESEND_S,
-    Streams,
 )
+from tiercluster.node.streams import Streams
 from tiercluster.tiermap import Member, NodeState, TierMap
 
 N1, N2, N3 = (Member(f"n{i}", "a:1", incarnation=f"i{i}") for i in (1, 2, 3))
