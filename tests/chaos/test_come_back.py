@@ -10,7 +10,6 @@ import json
 import random
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness.cluster import ClusterUnderTest, wait_until
+from tests.harness.crew import Crew
 from tests.harness.figures import report
 from tests.harness.process import NodeProcess, environment
 from tests.harness.promise import Oracle, Verdict
@@ -88,21 +88,15 @@ def freeze_round(
 @contextmanager
 def busy(address: str, keys: list[str]) -> Iterator[None]:
     """Readers enough that a signal finds the node in the middle of its work, not waiting."""
-    over = threading.Event()
 
     def read_on() -> None:
         with Client(address, on_error="miss") as client:
-            while not over.is_set():
+            while not crew.over.is_set():
                 client.get_many(keys)
 
-    threads = [threading.Thread(target=read_on) for _ in range(BUSY_READERS)]
-    for thread in threads:
-        thread.start()
-    time.sleep(BUSY_S)
-    yield
-    over.set()
-    for thread in threads:
-        thread.join()
+    with Crew(*[read_on] * BUSY_READERS) as crew:
+        time.sleep(BUSY_S)
+        yield
 
 
 def reread(client: Client, cluster: ClusterUnderTest, oracle: Oracle, keys: list[str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 
 from tests.harness import zmtp
 from tests.harness.cluster import ClusterUnderTest
+from tests.harness.crew import Crew
 from tests.harness.figures import report
 from tiercluster import Client
 
@@ -28,26 +28,17 @@ def cluster(tmp_path: Path) -> Iterator[ClusterUnderTest]:
         yield cluster
 
 
-class Peak:
+class Peak(Crew):
     """The most memory that a process had while this was open, sampled."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self.before = self.most = zmtp.memory_bytes(pid)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        super().__init__(self._watch)
 
-    def _run(self) -> None:
-        while not self._stop.wait(0.02):
+    def _watch(self) -> None:
+        while not self.over.wait(0.02):
             self.most = max(self.most, zmtp.memory_bytes(self.pid))
-
-    def __enter__(self) -> Peak:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
 
     @property
     def grown(self) -> int:

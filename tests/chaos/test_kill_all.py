@@ -26,12 +26,9 @@ def under_admin(
     cluster: ClusterUnderTest, operators: list[Operator], loss: Loss, number: int
 ) -> list[str]:
     """One round; the tiers whose state nobody asked for."""
-    working = Operators(cluster, operators, number)
-    try:
+    with Operators(cluster, operators, number):
         time.sleep(random.Random(number).uniform(2.0, 4.0))
         loss(cluster)
-    finally:
-        working.stop()
     cluster.start_all()
     wait_agreed(cluster)
     states = cluster.states()

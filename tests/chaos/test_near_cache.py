@@ -15,13 +15,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import pytest
 
 from tests.harness.ages import Ages
 from tests.harness.cluster import ClusterUnderTest, wait_until
+from tests.harness.crew import Crew
 from tests.harness.figures import percentile, report
 from tests.harness.process import NodeProcess, environment
 from tests.harness.traffic import value_number
@@ -33,7 +32,7 @@ KEYS = [f"near{i}" for i in range(30)]
 PAUSE_S = 0.002
 
 
-class NearTraffic:
+class NearTraffic(Crew):
     """One thread writes all keys in turn, two read them through a near cache each."""
 
     def __init__(self, addresses: str) -> None:
@@ -42,29 +41,12 @@ class NearTraffic:
         self.stats: list[Stats] = []
         self.errors: list[Exception] = []
         self._addresses = addresses
-        self._stop = threading.Event()
-        targets = (self._write, self._read, self._read)
-        self._threads = [threading.Thread(target=t, daemon=True) for t in targets]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        super().__init__(self._write, self._read, self._read)
 
     def _write(self) -> None:
         with Client(self._addresses, on_error="miss") as client:
             number = 0
-            while not self._stop.is_set():
+            while not self.over.is_set():
                 for key in KEYS:
                     number += 1
                     if client.set(key, [number]):
@@ -74,7 +56,7 @@ class NearTraffic:
     def _read(self) -> None:
         rng = random.Random(threading.get_ident())
         with Client(self._addresses, on_error="miss", near_cache=100) as client:
-            while not self._stop.is_set():
+            while not self.over.is_set():
                 for key in rng.choices(KEYS, k=20):
                     started = time.monotonic()
                     number = value_number(client.get(key))

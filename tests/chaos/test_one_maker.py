@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.harness.cluster import ClusterUnderTest
+from tests.harness.crew import Crew
 from tests.harness.figures import report
 from tests.harness.traffic import owned_by
 from tiercluster import Client
@@ -30,32 +32,20 @@ class Span:
     fence: int = 0
 
 
-class Contenders:
+class Contenders(Crew):
     """Threads that all want the same few keys and locks, each with a client of its own."""
 
     def __init__(self, addresses: str, names: list[str]) -> None:
         self.spans: list[Span] = []
         self.errors = 0
         self._addresses, self._names = addresses, names
-        self._stop = threading.Event()
         works = [self._make, self._make, self._make, self._lock, self._lock, self._lock]
-        self._threads = [threading.Thread(target=self._run, args=(work,)) for work in works]
+        super().__init__(*[partial(self._run, work) for work in works])
 
-    def __enter__(self) -> Contenders:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _run(self, work: object) -> None:
-        assert callable(work)
+    def _run(self, work: Callable[[Client, str], object]) -> None:
         with Client(self._addresses, timeout=5.0) as client:
             number = 0
-            while not self._stop.is_set():
+            while not self.over.is_set():
                 number += 1
                 try:
                     work(client, self._names[number % len(self._names)])

@@ -5,15 +5,16 @@ from __future__ import annotations
 import bisect
 import itertools
 import os
-import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 
 import pytest
 
 from tests.harness.cluster import ClusterUnderTest
+from tests.harness.crew import Crew
 from tests.harness.figures import report
 from tiercluster import Client
 
@@ -31,30 +32,19 @@ class Call:
     loaded: bool
 
 
-class Readers:
+class Readers(Crew):
     """`get_or_set` of keys of which few are asked for often (Zipf, 1.0), through a loader."""
 
     def __init__(self, addresses: str) -> None:
         self._addresses = addresses
         self._sums = list(itertools.accumulate(1 / (rank + 1) for rank in range(KEYS)))
         self._calls: list[list[Call]] = [[] for _ in range(THREADS)]
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(i,)) for i in range(THREADS)]
-
-    def __enter__(self) -> Readers:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        super().__init__(*[partial(self._run, number) for number in range(THREADS)])
 
     def _run(self, number: int) -> None:
         random, calls = Random(number), self._calls[number]
         with Client(self._addresses, serializer="bytes", on_error="miss") as client:
-            while not self._stop.is_set():
+            while not self.over.is_set():
                 loads = list[int]()
                 rank = bisect.bisect(self._sums, random.random() * self._sums[-1])
 

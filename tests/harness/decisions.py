@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from tiercluster.cluster.admin import Admin
 from tiercluster.cluster.errors import TierclusterError
 from tiercluster.tiermap import Command, Drain, Event, OutcomeCode, Restore, TierRef
 
 from .cluster import ClusterUnderTest, wait_until
+from .crew import Crew
 
 PAUSE_S, STEPS_AT_ONE_MEMBER = 0.02, 10
 IN, OUT = "restored", "drained"
@@ -67,30 +68,22 @@ class Operator:
         return any(state in STATES[wish] for wish in wishes)
 
 
-class Operators:
+class Operators(Crew):
     """One thread for each tier ref; every command goes to a member chosen at random."""
 
     def __init__(self, cluster: ClusterUnderTest, operators: Sequence[Operator], seed: int) -> None:
         self.operators = operators
-        self._cluster, self._stop = cluster, threading.Event()
-        self._threads = [
-            threading.Thread(target=self._run, args=(o, random.Random(f"{seed}/{o.ref}")))
-            for o in operators
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._cluster = cluster
+        super().__init__(
+            *[partial(self._run, o, random.Random(f"{seed}/{o.ref}")) for o in operators]
+        )
 
     def _run(self, operator: Operator, rng: random.Random) -> None:
-        while not self._stop.is_set():
+        while not self.over.is_set():
             with self._cluster.admin(rng.choice(self._cluster.ids)) as admin:
                 for _ in range(STEPS_AT_ONE_MEMBER):
                     operator.step(admin)
-                    self._stop.wait(PAUSE_S)
-
-    def stop(self) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+                    self.over.wait(PAUSE_S)
 
 
 @dataclass(frozen=True, slots=True)

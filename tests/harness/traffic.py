@@ -8,16 +8,16 @@ assert traffic.oracle.is_kept and not traffic.errors
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import TracebackType
-from typing import Any, Self
+from functools import partial
+from typing import Any
 
 from tiercluster import Client
 
+from .crew import Crew
 from .promise import Oracle
 
 MAX_KEPT_ERRORS = 50
@@ -55,7 +55,7 @@ class Plan:
     client: dict[str, Any] = field(default_factory=lambda: {"on_error": "miss", "timeout": 1.0})
 
 
-class Traffic:
+class Traffic(Crew):
     """Each key is written by one thread and read by all."""
 
     def __init__(
@@ -69,29 +69,7 @@ class Traffic:
         self.oracle = oracle or Oracle()
         self.errors: list[Exception] = []
         self._samples: list[list[Sample]] = [[] for _ in range(self.plan.threads)]
-        self._stop = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._run, args=(i,), name=f"traffic-{i}", daemon=True)
-            for i in range(self.plan.threads)
-        ]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        super().__init__(*[partial(self._run, i) for i in range(self.plan.threads)])
 
     @property
     def samples(self) -> list[Sample]:
@@ -112,7 +90,7 @@ class Traffic:
         own = self.keys[number :: self.plan.threads]
         with_client = Client(self._addresses, **self.plan.client)
         try:
-            while not self._stop.is_set():
+            while not self.over.is_set():
                 self._step(with_client, number, rng, own)
                 # paced, so that latency is the cluster's and not the queue of our own thread
                 time.sleep(self.plan.pause_s * rng.uniform(0.5, 1.5))

@@ -209,10 +209,11 @@ class Checkers:
             return
         client = identity.decode().partition("#")[0]
         front: Any = node.front
-        is_weak = front._lease.state(node.clock()) is LeaseState.MINORITY
-        if is_weak:
+        is_alone = front._lease.state(node.clock()) is LeaseState.MINORITY
+        if is_alone:
             self._judge_minority(node)
             self._weak.add((client, reply.rid))
+        is_weak = (client, reply.rid) in self._weak  # or a repetition of what was
         self._loop.note(
             node.name, f"answers {reply.status.name} {client}/{reply.rid}{' weak' * is_weak}"
         )

@@ -79,16 +79,16 @@ class HeldAnswers:
                 del self._held[held]
                 self._released.append(Release(held.origin, held.answered, True))
 
-    def give_up(self, is_lost: Callable[[Sequence[bytes]], bool]) -> None:
-        """Nobody can know any more what these say of their keys."""
+    def give_up(self, is_lost: Callable[[Held], bool]) -> None:
+        """Nobody can know any more whether what these say holds."""
         for held in list(self._held):
-            if is_lost(held.keys):
+            if is_lost(held):
                 del self._held[held]
                 self._released.append(Release(held.origin, held.answered, False))
 
     def fail_all(self) -> None:
         """Nobody knows what became of what was asked before."""
-        self.give_up(lambda keys: True)
+        self.give_up(lambda held: True)
         self._dirty.clear()
 
     def take_released(self) -> list[Release]:

@@ -105,7 +105,9 @@ class Streams:
     def _give_up_moved(self, is_same_ring: bool) -> None:
         """Answers about keys that are not ours any more: before any stream ends, for that counts as
         a confirmation. What is about all keys of this node may miss some that have come to it."""
-        self._answers.give_up(lambda keys: not self.owns(keys) or not (keys or is_same_ring))
+        self._answers.give_up(
+            lambda held: not self.owns(held.keys) or not (held.keys or is_same_ring)
+        )
 
     def _forget_moved(self) -> None:
         """What is not ours, or not the peer's, is not sent; messages keep their numbers."""
@@ -300,6 +302,8 @@ class Streams:
             return
         self._is_let_go = True
         self._lost.update(self._streams)
+        # Who keeps copies must not hear as confirmed what it has not.
+        self._answers.give_up(lambda held: held.origin.kind is Kind.PEEK)
         for stream in self._streams.values():
             self._settle(stream.take_all())
 

@@ -22,6 +22,7 @@ from tiercluster.cluster.wire import (
     Kind,
     Mode,
     OpKind,
+    Peek,
     Pong,
     Replicate,
     Reply,
@@ -294,6 +295,18 @@ def test_in_a_minority_answers_wait_for_nobody_and_afterwards_the_peers_forget()
     assert read() is None
     world.confirm()
     assert status(read) is Status.OK
+
+
+def test_an_audit_that_waits_for_a_copy_is_not_answered_when_the_copies_are_let_go() -> None:
+    """The peer would compare what it has with what it was never sent."""
+    world = World(on_quorum_loss="serve")
+    name = key_of("n1", "n2")
+    world.pass_by(0.1)
+    written, audit = world.begin(1, put(name), b"v"), world.begin(2, Peek((name,)))
+    for _ in range(20):
+        world.front.turn(world.now, world.now)
+        world.pass_by(0.1)
+    assert (status(written), status(audit)) == (Status.OK, Status.RETRY)
 
 
 @pytest.mark.parametrize("mode", ["fence", "read_only"])
