@@ -146,7 +146,8 @@ class Client(Handle[Pool]):
     ) -> Any:
         """The value; if there is none, ``default`` (or what it returns, if callable) is stored and
         returned. ``lock``: only one client of the cluster makes it, the others wait for it; a
-        number is how many seconds that one may take at most (True: 30)."""
+        number is how many seconds that one may take at most (True: 10). With ``on_error="miss"``
+        a client to which nobody answers within the deadline makes it without asking further."""
         return self._run(self._api.get_or_set(key, default, ttl, lock))
 
     # --- the whole namespace --------------------------------------------------------------------
