@@ -94,7 +94,8 @@ def busy(address: str, keys: list[str]) -> Iterator[None]:
             while not crew.over.is_set():
                 client.get_many(keys)
 
-    with Crew(*[read_on] * BUSY_READERS) as crew:
+    crew = Crew(*[read_on] * BUSY_READERS)
+    with crew:
         time.sleep(BUSY_S)
         yield
 

@@ -172,7 +172,7 @@ class Copies:
         if front is None or front._map.version != self.newest_map.version:
             return False
         me = self.newest_map.member(node.name)
-        is_ours = me is not None and me.process == front._token
+        is_ours = me is not None and me.process == front._ownership._token
         return me is not None and is_ours and me.state is NodeState.UP
 
     # --- at the end -----------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from typing import Any
 from tiercluster.node import keeping
 from tiercluster.node.copies import Copies, _Source
 from tiercluster.node.copywatch import CopyWatch
+from tiercluster.node.datapath import DataPath
 from tiercluster.node.filling import Filling
 from tiercluster.node.keeping import Keeping
 from tiercluster.node.streams import Streams
@@ -122,6 +123,9 @@ COPY_BUGS: dict[str, Bug] = {
     "a write that was overtaken tells nothing": Bug(
         wrapped(WriteVerbs, "_copy", _tells_nothing_when_overtaken), 37, PROMISES,
         ("disk",), every_s=0.6, spikes=0.1),
+    "a write that waited while others owned its key is done": Bug(
+        set_to(DataPath, "_has_moved", lambda self, origin: not self._streams.owns(origin.keys)),
+        83, PROMISES, ("disk", "stop", "operator"), every_s=0.3, replicas=2, spikes=0.1),
     "a clear is not copied": Bug(
         set_to(Streams, "clear", lambda self, prefix, cursor: None), 0, PROMISES, ("depose",),
         every_s=2.0),

@@ -36,8 +36,8 @@ class ColdStart:
         if me is not None and me.process != self._token:
             self._before = me.process
 
-    def is_answer(self, answer: ColdAnswer, now: float) -> bool:
-        """Whether the worker answers what `ask` asked."""
+    def takes(self, answer: ColdAnswer, now: float) -> bool:
+        """Take the answer to `ask`; False if it is that to something else."""
         if isinstance(answer, ColdOpened) and answer.token == OPEN_TOKEN:
             self._opened = answer
             incarnation, generation = answer.marker or ("", 0)

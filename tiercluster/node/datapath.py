@@ -38,6 +38,7 @@ from .watches import Watches
 from .writelog import Answered, WriteLog
 
 _NOBODY = bytes(CLIENT_ID_BYTES)  # a peer asks
+_NOT_KNOWN = "the keys have another owner, or their copies were let go"
 _REFUSED_BEFORE = Answered(Status.RETRY, Refusal("a copy of this request was refused"), b"")
 
 
@@ -112,7 +113,7 @@ class DataPath:
         if is_write:
             self._writes.begin(request.client, request.rid, deadline, now)
             origin = Origin(origin.identity, origin.rid, origin.kind, deadline, request.client,
-                            origin.keys, origin.protocol)  # fmt: skip
+                            origin.keys, origin.protocol, None, self._gate.map_version)  # fmt: skip
         answer = self._shard.handle(request, origin, now, slots)
         if self._watches.has_news:
             self._tell_near(now)
@@ -217,7 +218,17 @@ class DataPath:
             elif origin.client:
                 self._say_moved(origin, now)
             else:
-                self._replies.refuse(origin, Status.RETRY, "these keys have another owner", now)
+                self._replies.refuse(origin, Status.RETRY, _NOT_KNOWN, now)
+
+    def _has_moved(self, origin: Origin) -> bool:
+        """Whether the keys of a write that waited are another's, or were meanwhile: whoever owned
+        them then was not told of it, and has told this node what it is to hold. Without copies
+        this node would hold nothing (`Placing`)."""
+        if self._copies == 1:
+            return False
+        slots = slots_of(origin.keys)
+        is_ours = self._streams.owns(origin.keys)
+        return not is_ours or self._gate.has_gained(slots, origin.under)
 
     def _say_moved(self, origin: Origin, now: float) -> None:
         text = "the keys went to another owner before it was known to have this"
@@ -246,8 +257,8 @@ class DataPath:
     def _carry_out_one(self, effect: Effect, now: float) -> None:
         match effect:
             case Answer(origin, status, fields, body):
-                if origin.client and self._copies > 1 and not self._streams.owns(origin.keys):
-                    self._say_moved(origin, now)  # whoever owns them now has not been told of it
+                if origin.client and status is Status.OK and self._has_moved(origin):
+                    self._say_moved(origin, now)
                 else:
                     self._answer(origin, status, fields, body, now)
             case ToCold(command):

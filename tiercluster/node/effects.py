@@ -15,7 +15,8 @@ from .watches import Watching
 class Origin:
     """Who asked, opaque to the core. ``deadline`` in monotonic seconds, 0: none; ``client`` only
     for writes, whose answers are remembered by it; ``keys`` are those that it is about;
-    ``watching`` only for reads whose values are kept by the sender."""
+    ``watching`` only for reads whose values are kept by the sender; ``under``: the version of the
+    map under which a write was let through."""
 
     identity: bytes
     rid: int
@@ -25,6 +26,7 @@ class Origin:
     keys: Sequence[bytes] = ()
     protocol: int = OLDEST_VERSION  # in which the answer is written
     watching: Watching | None = None
+    under: int = 0
 
 
 @dataclass(frozen=True, slots=True)

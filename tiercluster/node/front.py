@@ -83,7 +83,6 @@ class Front:
                               self._replies, self.desk, doors)  # fmt: skip
         self._cold_start = ColdStart(settings.id, token, self._shard, self._ownership, doors)
         self._map = TierMap()
-        self._token = token
         self._errands = Errands()
         self._stopping = False
         self._last_moment = now
@@ -324,7 +323,7 @@ class Front:
     def cold_answered(self, answer: ColdAnswer, now: float, wall: float) -> None:
         """One answer of the cold worker."""
         self._notice_stop(now)
-        if self._cold_start.is_answer(answer, now):
+        if self._cold_start.takes(answer, now):
             self._cold_start.decide(now, wall)
         else:
             self._shard.cold_answer(answer, now)

@@ -69,6 +69,11 @@ class Gate:
             return PASS if self._ownership.is_settled else _SETTLING
         return self._check_slots(slots, request.map_version)
 
+    def has_gained(self, slots: Sequence[int], version: int) -> bool:
+        """Whether one of these slots became this node's after the map of that version."""
+        gained = self._ownership.gained
+        return any(gained[slot] > version for slot in slots)
+
     def _without_lease(self, request: Request, now: float) -> Verdict | None:
         if self._lease.state(now) is not LeaseState.MINORITY:
             return _NO_LEASE

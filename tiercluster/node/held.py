@@ -19,7 +19,7 @@ class Held:
 
 
 class Release(NamedTuple):
-    """An answer to be sent now; ``is_good`` False: this node lost the keys, so nobody knows."""
+    """An answer to be sent now; ``is_good`` False: whether it holds cannot be known any more."""
 
     origin: Origin
     answered: Answered

@@ -85,7 +85,7 @@ class Holdings:
 
     def is_being_written(self, key: bytes, now: float) -> bool:
         """Whether a write of the key waits for its tier: it cannot be read, and is not absent,
-        unless another node owned the key meanwhile."""
+        unless this node has ceased to keep the key meanwhile."""
         entry = self.directory.get(key)
         return (
             entry is not None

@@ -52,6 +52,7 @@ class Lease:
         self._answered: dict[str, float] = {}
         self._newest_seen = 0
         self._waiting_since = -math.inf
+        self._pinged_at = math.inf  # nobody was ever asked
         self.held_until = math.inf
 
     def use_map(
@@ -102,6 +103,12 @@ class Lease:
         return min(_newest(times, self._others, grants_needed(len(self._others))),
                    _newest(times, voters, needed))  # fmt: skip
 
+    def pinged(self, now: float) -> None:
+        """All others are asked. If that comes late, none of them was listened to meanwhile."""
+        if now - self._pinged_at > self._settings.stall_s:
+            self._waiting_since = max(now, self._waiting_since)
+        self._pinged_at = now
+
     def stalled(self, now: float) -> None:
         """This process was stopped for a while: the silence of the others says nothing yet, nor
         before the connections that they have given up meanwhile are made anew."""
@@ -112,7 +119,8 @@ class Lease:
         if now < self.held_until:
             return LeaseState.HELD
         waiting_since = max(self.held_until, self._waiting_since)
-        if now < waiting_since + self._settings.quorum_grace_s:
+        is_late = now - self._pinged_at > self._settings.stall_s
+        if is_late or now < waiting_since + self._settings.quorum_grace_s:
             return LeaseState.WAITING
         if self._newest_seen > self._version:
             return LeaseState.WAITING  # somebody knows better: catch up first

@@ -71,6 +71,7 @@ class Peering:
         me = self._ownership.incarnation
         if not me:
             return
+        self._lease.pinged(now)
         version = self._map.version
         ping = Ping(self._settings.id, me, int(now * 1000), version, self._map.digest,
                     self.is_leaving)  # fmt: skip

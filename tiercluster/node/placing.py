@@ -141,7 +141,8 @@ class Placing:
             return ColdPut(token, key, version, generation, entry.flags, expires, value)
 
         def is_wanted() -> bool:
-            """Neither has the tier begun anew meanwhile, nor has another node owned the key."""
+            """Neither has the tier begun anew meanwhile, nor has this node ceased to keep the
+            key."""
             is_same = holdings.standing.live[COLD] == generation
             return is_same and holdings.directory.is_above_floor(entry)
 

@@ -59,7 +59,7 @@ class DetectorSettings:
     lease_s: float = 0.4
     down_after_s: float = 0.5
     quorum_grace_s: float = 0.4
-    stall_s: float = 0.3  # a tick later than this: we were stopped, not they
+    stall_s: float = 0.3  # nothing done for so long: we were stopped, not they
 
     def __post_init__(self) -> None:
         if self.heartbeat_s <= 0 or self.stall_s <= 0:

@@ -93,9 +93,8 @@ class Streams:
         self._epoch += 1
         self._streams[node] = Stream(node, to, self._epoch, now, node in self._lost)
         if node in self._lost and not self._is_let_go:
-            self._streams[node].message(
-                now
-            )  # an empty one: the peer must know before it takes over
+            # An empty one: the peer must know before it takes over.
+            self._streams[node].message(now)
 
     def _end(self, stream: Stream) -> None:
         """The peer is gone, or another since: nothing of it is older than what we wrote."""

@@ -246,7 +246,8 @@ class WriteVerbs:
         version = entry.version
 
         def arrived(value: bytes | None, read: Entry, failed: bool, now: float) -> None:
-            if value is None and failed:
+            if (value is None and failed) or not self._holdings.directory.is_owned(read):
+                # Another node owns the counter by now: what it said is all that may be kept here.
                 answered: Answered | None = _UNREADABLE
             elif value is not None and self._holdings.is_current(read, version):
                 answered = self._add(asked, read, value, origin, now)

@@ -83,6 +83,18 @@ def test_a_thawed_node_waits_for_answers_before_it_believes_in_a_minority():
     assert lease.state(20.5 + RELINK_S) is LeaseState.MINORITY
 
 
+def test_a_node_too_busy_to_ask_does_not_believe_in_a_minority():
+    """One turn takes a second, in which it reads no answer and sends no ping."""
+    lease = lease_of("n2", "n3")
+    lease.pong("n2", 10.0, True, 1, 10.0, trusted=True)
+    lease.pinged(10.0)
+    assert lease.state(11.0) is LeaseState.WAITING
+    lease.pinged(11.0)
+    assert lease.state(11.2) is LeaseState.WAITING
+    lease.pinged(11.2)
+    assert lease.state(11.45) is LeaseState.MINORITY
+
+
 def test_peers_that_answer_but_refuse_are_no_minority():
     lease = lease_of("n2", "n3")
     lease.pong("n2", 20.0, False, 1, 20.0, trusted=True)
