@@ -281,6 +281,7 @@ class Checkers:
             part.ended = self._loop.now
             part.outcome = "unknown" if attempt.error is not None else "ok"
             part.is_weak = is_weak
+            part.may_have_died = attempt.rerouted > 0 and self._newest.copies == 1
             if attempt.error is None:
                 _take_result(part, attempt, index)
         said = f"{attempt.error!r}" if attempt.error else ", ".join(_said(p) for p in parts)

@@ -43,6 +43,7 @@ class Call:
     ended: float = INF
     outcome: str = "open"  # ok, unknown
     is_weak: bool = False  # a node in a minority answered
+    may_have_died: bool = False  # applied before by a node that went down with all that it had
     version: int = 0  # read or stored; 0: a miss, or not stored, or not asked for
     read: bytes | None = None
     number: int = 0  # of a counter
@@ -80,7 +81,7 @@ class _Key:
         self.swaps: list[Call] = []
         self.counts: list[tuple[int, int]] = []  # (version, number) of acknowledged incr, ascending
         self.count_calls: dict[int, Call] = {}
-        self.doubtful: list[Call] = []  # incr that are open or of unknown outcome
+        self.doubtful: list[Call] = []  # incr that others may have seen without its own answer
         self.removals: list[Call] = []  # deletes, and writes that expire
 
     def add(self, call: Call) -> None:
@@ -127,7 +128,8 @@ class Promises:
             case "delete":
                 key.add(call)
             case "incr":
-                key.doubtful.remove(call)
+                if not call.may_have_died:
+                    key.doubtful.remove(call)
                 if call.version:
                     self._judge_count(key, call)
                     self._judge_write(key, call)
