@@ -50,6 +50,7 @@ _BEHIND = "this node has not applied that map yet"
 _NOT_YOURS = "these keys have another owner, or are kept by others, in the newer map"
 _OLD_MAP = "who keeps what has changed since that was sent"
 _OTHER_STINT = "that was meant for another stint, or comes from one"
+_CLOSING = "this node is stopping, and its store is closed"
 _GAP = "messages before this one are missing"
 _ACK = Status.OK, Ack(), b""
 _STALE_FILL = Status.REFUSED, Refusal(_OTHER_STINT), b""
@@ -62,6 +63,7 @@ class Remembered(NamedTuple):
     rid: int
     left_s: float
     answered: tuple[Status, Result, bytes]
+    slot: int
 
 
 @dataclass(slots=True)
@@ -118,14 +120,15 @@ class Copies:
 
     # --- what an owner says ---------------------------------------------------------------------
 
-    def replicate(self, request: Request, now: float) -> Answered:
-        """One message of a stream."""
+    def replicate(self, request: Request, now: float, is_closing: bool = False) -> Answered:
+        """One message of a stream; none is taken when the store is being closed."""
         asked = request.fields
         assert isinstance(asked, Replicate)
         me = self._map.member(self._node)
         mine = me.incarnation if me is not None else ""
         slots = slots_of(asked.keys)
-        why = self._refusal(asked, slots, request.map_version, mine)
+        why = _CLOSING if is_closing else ""
+        why = why or self._refusal(asked, slots, request.map_version, mine)
         source = self._sources.get(asked.node)
         is_known = source is not None and source.epoch == asked.epoch
         applied = source.applied if source is not None and is_known else 0
@@ -195,7 +198,7 @@ class Copies:
             if asked.names:
                 name = asked.names[index * NAME_BYTES : (index + 1) * NAME_BYTES]
                 if name != NO_NAME:
-                    self._remember(name, kind, version, flags, value)
+                    self._remember(name, slot, kind, version, flags, value)
 
     def _drop(self, key: bytes) -> None:
         entry = self._holdings.directory.get(key)
@@ -216,7 +219,8 @@ class Copies:
             if entry.key.startswith(prefix) and table[slot][:1] == (owner,):
                 self._holdings.forget(entry)
 
-    def _remember(self, name: bytes, kind: int, version: int, flags: int, value: bytes) -> None:
+    def _remember(self, name: bytes, slot: int, kind: int, version: int, flags: int,
+                  value: bytes) -> None:  # fmt: skip
         client = name[:CLIENT_ID_BYTES]
         rid = int.from_bytes(name[CLIENT_ID_BYTES:-4], "big")
         left_s = int.from_bytes(name[-4:], "big") / 1000
@@ -231,7 +235,7 @@ class Copies:
             fields = Counter(True, True, total, version)
         else:
             fields = Stored((version,))
-        self._remembered.append(Remembered(client, rid, left_s, (Status.OK, fields, b"")))
+        self._remembered.append(Remembered(client, rid, left_s, (Status.OK, fields, b""), slot))
 
     # --- what is still missing ------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tiercluster.cluster.ring import slots_of
+from tiercluster.cluster.ring import slot_of, slots_of
 from tiercluster.cluster.wire import (
     CLIENT_ID_BYTES,
     MOVED_SINCE,
@@ -85,7 +85,7 @@ class DataPath:
         if is_write and self._writes.knows(request.client, request.rid):
             known = self._writes.answer(request.client, request.rid)
             if known is not None:
-                self._replies.send(origin, *known, now)
+                self._say(origin, known, now)
             return
         deadline = origin.deadline or now + LONGEST_CALL_S
         if is_write and request.retry and self._writes.may_have_forgotten(deadline):
@@ -124,13 +124,14 @@ class DataPath:
     def _is_answered(self, origin: Origin, request: Request, slots: Sequence[int],
                      deadline: float, now: float) -> bool:  # fmt: skip
         """A write that a node which is gone may have applied: if it has, and told us, that is the
-        answer. If it may have and we cannot tell, nobody can. That this process refused a copy of
-        it, or lost the key while it waited, says nothing of another."""
+        answer, unless this node has begun anew with the key since. If it may have and we cannot
+        tell, nobody can. That this process refused a copy of it, or lost the key while it waited,
+        says nothing of another."""
         known = self._writes.answer(request.client, request.prior)
-        if known is not None and known.status is Status.OK:
+        if known is not None and known.status is Status.OK and self._holds(known):
             self._writes.begin(request.client, request.rid, deadline, now)
             self._writes.finish(request.client, request.rid, known)
-            self._replies.send(origin, *known, now)
+            self._say(origin, known, now)
             return True
         # This node's own, of keys that went to another owner and came back, or were not only one's.
         has_moved = known is not None and known.status is not Status.RETRY
@@ -139,6 +140,13 @@ class DataPath:
         text = "this node keeps the key since too short a time to know"
         self._turn_down(origin, request, Status.UNKNOWN_OUTCOME, text, now)
         return True
+
+    def _holds(self, known: Answered) -> bool:
+        """Whether what this node had of the key when it learned of the write is what it shows."""
+        return known.slot < 0 or self._shard.keeping.floors[known.slot] <= known.era
+
+    def _say(self, origin: Origin, known: Answered, now: float) -> None:
+        self._replies.send(origin, known.status, known.fields, known.body, now)
 
     def _turn_down(self, origin: Origin, request: Request, status: Status, text: str,
                    now: float) -> None:  # fmt: skip
@@ -160,7 +168,8 @@ class DataPath:
         assert answer is not None
         for write in self._shard.take_remembered():
             self._writes.begin(write.client, write.rid, now + write.left_s, now)
-            self._writes.finish(write.client, write.rid, Answered(*write.answered))
+            answered = Answered(*write.answered, write.slot, self._shard.keeping.era)
+            self._writes.finish(write.client, write.rid, answered)
         self._replies.send(origin, *answer, now)
         self.carry_out(now)
 
@@ -238,7 +247,9 @@ class DataPath:
     def _finish(self, origin: Origin, status: Status, fields: Result, body: bytes,
                 now: float) -> None:  # fmt: skip
         if origin.client:
-            self._writes.finish(origin.client, origin.rid, Answered(status, fields, body))
+            slot = slot_of(origin.keys[0]) if len(origin.keys) == 1 else -1
+            answered = Answered(status, fields, body, slot, self._shard.keeping.era)
+            self._writes.finish(origin.client, origin.rid, answered)
         if origin.watching is not None:
             fields = watched(fields, origin.watching)
         self._replies.send(origin, status, fields, body, now)

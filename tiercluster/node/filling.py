@@ -32,7 +32,8 @@ class _Fill:
     version: int  # of the newest map under which the node has asked
     slots: set[int] = field(default_factory=set)
     at_work: frozenset[int] = frozenset()
-    entries: Iterator[Entry] | None = None
+    keys: Iterator[bytes] | None = None
+    again: list[bytes] = field(default_factory=list)  # their entries changed while they were read
     reading: int = 0
     sent: int = 0
 
@@ -65,7 +66,7 @@ class Filling:
         if version > fill.version:
             fill.version = version
             fill.slots |= fill.at_work
-            fill.at_work, fill.entries = frozenset(), None
+            fill.at_work, fill.keys = frozenset(), None
         fill.slots.update(slot for slot in slots if slot not in fill.at_work)
 
     @property
@@ -80,7 +81,7 @@ class Filling:
                 continue
             allowance = self._bytes_per_s * elapsed
             while allowance > 0 and self._streams.backlog(node) < MOST_AHEAD_BYTES:
-                if fill.entries is None and not self._next_bucket(fill):
+                if fill.keys is None and not self._next_bucket(fill):
                     del self._fills[node]
                     break
                 spent = self._send_one(node, fill, now)
@@ -95,17 +96,18 @@ class Filling:
         fill.at_work = frozenset(s for s in fill.slots if s >> BUCKET_SHIFT == bucket)
         fill.slots -= fill.at_work
         # What is written meanwhile goes through the stream by itself.
-        fill.entries = iter(list(self._holdings.directory.buckets[bucket].values()))
+        fill.keys = iter(list(self._holdings.directory.buckets[bucket]))
+        fill.again = []
         return True
 
     def _send_one(self, node: str, fill: _Fill, now: float) -> int:
         """The bytes of one entry; 0 if nothing can be sent at the moment."""
-        assert fill.entries is not None
+        assert fill.keys is not None
         if fill.reading >= MOST_READING:
             return 0
-        for entry in fill.entries:
-            slot = slot_of(entry.key)
-            if slot not in fill.at_work or not self._is_current(entry, entry.version, now):
+        for key in fill.keys:
+            slot, entry = slot_of(key), self._holdings.visible(key, now)
+            if slot not in fill.at_work or entry is None:
                 continue
             if entry.place < COLD:
                 value = self._holdings.read_memory(entry, now)
@@ -116,8 +118,11 @@ class Filling:
             return entry.size + len(entry.key) + ENTRY_BYTES
         if fill.reading:
             return 0
+        if fill.again:
+            fill.keys, fill.again = iter(fill.again), []
+            return ENTRY_BYTES
         self._streams.filled(node, tuple(sorted(fill.at_work)))
-        fill.entries, fill.at_work = None, frozenset()
+        fill.keys, fill.at_work = None, frozenset()
         return ENTRY_BYTES
 
     def _is_current(self, entry: Entry, version: int, now: float) -> bool:
@@ -136,6 +141,8 @@ class Filling:
             fill.reading -= 1
             if value is not None and self._is_current(read, version, now):
                 self._send(node, slot, read, value)
+            elif not failed:  # it is elsewhere by now, or another
+                fill.again.append(read.key)
 
         fill.reading += 1
         if not self._reads.ask(entry, arrived, now, quiet=True):

@@ -217,7 +217,7 @@ class Shard:
             case DeletePrefix():
                 return self._scan.delete_prefix(asked, now)
             case Replicate():
-                return self._copies.replicate(request, now)
+                return self._copies.replicate(request, now, self._stopping.is_closing)
             case Fill():
                 return self._copies.fill(request)
             case AskedPut() | AskedGet() | AskedDrop():

@@ -3,7 +3,8 @@
     begin --> sweeping --> moving --all moved, or the grace is over--> settling --> closing --> over
 
 The marker says that the rows are the truth, so it is left out if any row may be there that should
-not be.
+not be. Copies of what others own are taken out: the others may change it until they stop, too, and
+this node confirms nothing from the moment its store is being closed.
 """
 
 from __future__ import annotations
@@ -51,6 +52,11 @@ class Stopping:
     def _cold_is_usable(self) -> bool:
         return self._holdings.standing.tiers[COLD].is_usable
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether what is in the store now is what the next process may take over."""
+        return self._phase in (_Phase.CLOSING, _Phase.OVER)
+
     def begin(self, now: float, grace_s: float) -> None:
         if self._phase is _Phase.SERVING:
             self._deadline = now + grace_s
@@ -75,8 +81,19 @@ class Stopping:
             case _Phase.SETTLING:
                 # Again: what was on its way to cold when it was touched has arrived since.
                 self._forget_retimed()
+                if self._holdings.queue.is_idle:
+                    self._forget_copies()
                 if self._holdings.queue.is_idle or now >= self._deadline:
                     self._close(now)
+
+    def _forget_copies(self) -> None:
+        """Rows of slots that are not this node's, and what a gap has hidden since the sweep."""
+        directory = self._holdings.directory
+        for entry in [
+            e for e in directory
+            if e.place == COLD and not (directory.is_owned(e) and directory.is_above_floor(e))
+        ]:  # fmt: skip
+            self._holdings.forget(entry)
 
     def _sweep_some(self, now: float) -> None:
         for _ in range(SWEEP_A_TICK):

@@ -169,15 +169,16 @@ class Streams:
              value: bytes) -> None:  # fmt: skip
         """Tell one node what the key has held for long."""
         stream = self._streams.get(node)
-        if stream is not None and node in self._table[slot]:
+        if stream is not None and self._is_kept_by(node, slot):
             self._queue_to(stream, Op(OpKind.PUT, slot, key, version, flags, expires, value,
                                       NO_NAME))  # fmt: skip
 
     def filled(self, node: str, slots: tuple[int, ...]) -> None:
         """Everything there is of these slots has been queued for the node."""
         stream = self._streams.get(node)
-        if stream is not None and not self._is_let_go:
-            stream.message(self.now).filled = slots
+        good = tuple([slot for slot in slots if self._is_kept_by(node, slot)])
+        if stream is not None and good and not self._is_let_go:
+            stream.message(self.now).filled = good
 
     def backlog(self, node: str) -> int:
         """Unconfirmed bytes; -1 if there is no stream to the node."""

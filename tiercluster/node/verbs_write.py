@@ -188,7 +188,7 @@ class WriteVerbs:
     def _delete(self, key: bytes, version: int | None, name: bytes, now: float) -> bool:
         self._fire(key)
         entry = self._holdings.directory.get(key)
-        if version is not None and (entry is None or entry.version != version):
+        if version is not None and entry is not None and entry.version != version:
             return False
         was_visible = entry is not None and self._holdings.is_visible(entry, now)
         if entry is not None:

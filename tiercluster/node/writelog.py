@@ -13,9 +13,13 @@ LONG_S = 10.0  # a write whose deadline is later than this is kept apart
 
 
 class Answered(NamedTuple):
+    """``era`` of this process in which it was true here, of a write of one key in ``slot``."""
+
     status: Status
     fields: Result
     body: bytes
+    slot: int = -1
+    era: int = 0
 
 
 class _Writes:

@@ -113,13 +113,17 @@ def _rejoined(tier_map: TierMap, member: Member, command: NodeJoined) -> Member:
         incarnation=command.incarnation,
         level=command.level,
         unreachable_by=(),
+        apart_version=0,
         reason="restarted" if member.state is NodeState.UP else f"came back after {member.state}",
         tiers=tuple(_fresh(r, member.state, keeps_cold) for r in member.tiers),
     )
 
 
 def _cold_is_current(tier_map: TierMap, member: Member) -> bool:
-    """Whether nobody else can have owned the member's keys since its last incarnation served."""
+    """Whether nobody else can have owned the member's keys since its last incarnation served, nor
+    changed them without it."""
+    if member.apart_version:
+        return False
     if member.state is NodeState.UP:
         return True
     nobody_serves = not any(m.serves for m in tier_map.members)

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from tests.unit.node.shard_world import CLIENT, FakeCold, key, settings
 from tiercluster.cluster.ring import slot_of
-from tiercluster.cluster.wire import Confirmed, Fill, Kind, OpKind, Replicate, Request, Store
+from tiercluster.cluster.wire import Confirmed, Fill, Get, Kind, OpKind, Replicate, Request, Store
+from tiercluster.node.directory import BUCKET_SHIFT
 from tiercluster.node.effects import Origin, ToCold, ToPeer
 from tiercluster.node.filling import BURST_S, FILL_BYTES_PER_S, MOST_AHEAD_BYTES, MOST_READING
 from tiercluster.node.messages import ColdCommand, ColdGet
@@ -237,6 +238,35 @@ def test_entries_in_cold_are_read_a_few_at_a_time_and_the_slot_is_whole_after_th
         world.tick()
     assert world.got == {name: [b"v" + name] for name in same}
     assert world.filled == [slot]
+
+
+def test_what_is_promoted_while_its_bucket_is_sent_is_sent_all_the_same() -> None:
+    world = World(replace(N1, tiers=ONLY_COLD))
+    by_bucket: dict[int, list[bytes]] = {}
+    for name in world.keys(400):
+        by_bucket.setdefault(slot_of(name) >> BUCKET_SHIFT, []).append(name)
+    names = max(by_bucket.values(), key=len)
+    world.begin(dict.fromkeys(names, b"v" * 10))
+    world.use(replace(ALL, version=2))  # memory is back
+    world.holds_cold = True
+    world.ask([slot_of(name) for name in names], version=2)
+    world.tick()
+    read = names[-1]
+    for rid in (10, 11, 12):  # a client reads it a few times: it comes to hot
+        get = Request(Kind.GET, rid, 2, 0, CLIENT, False, Get((read,), False))
+        world.shard.handle(get, Origin(b"me", rid, Kind.GET), world.now)
+        world.run()
+        for command in [c for c in world.waiting if isinstance(c, ColdGet) and c.key == read]:
+            world.waiting.remove(command)
+            answer = world.cold.do(command)
+            assert answer is not None
+            world.shard.cold_answer(answer, world.now)
+    world.holds_cold = False
+    world.read_cold()
+    for _ in range(20):
+        world.tick()
+    assert set(world.filled) >= {slot_of(name) for name in names}
+    assert set(world.got) >= set(names)
 
 
 def test_what_is_written_while_it_is_read_is_not_followed_by_the_older_value() -> None:

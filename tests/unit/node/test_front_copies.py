@@ -15,6 +15,7 @@ from tiercluster.cluster.wire import (
     VERSION,
     Confirmed,
     Counter,
+    Delete,
     DeletePrefix,
     Fields,
     Get,
@@ -254,6 +255,74 @@ def test_what_may_be_done_twice_is_done_where_the_key_went_away_and_came_back() 
     once = world.begin(4, Incr(key_of("n3", "n1", 1), 1, 1, None), prior=2)
     world.confirm()
     assert status(once) is Status.UNKNOWN_OUTCOME
+
+
+def test_a_version_that_the_owner_has_evicted_is_deleted_where_it_is_kept() -> None:
+    world = World()
+    name = key_of("n1", "n2")
+    stored = world.begin(1, put(name), b"v")
+    world.confirm()
+    reply = stored()
+    assert reply is not None
+    assert isinstance(reply.fields, Stored)
+    entry = world.front._shard._holdings.directory.get(name)
+    assert entry is not None
+    world.front._shard._holdings.forget(entry)  # what eviction does
+    world.sent.clear()
+    deleted = world.begin(2, Delete((name,), reply.fields.versions[0]))
+    world.front.flush(world.now)
+    told = [kind for _, f in world.sent if isinstance(f, Replicate) for kind in f.kinds]
+    assert (told, deleted()) == ([OpKind.DROP], None)
+
+
+# --- what a node was told, and has dropped since --------------------------------------------------
+
+
+def told_by(world: World, node: str, seq: int, name: bytes, value: bytes,
+            names: bytes = b"", version: int = 5) -> None:  # fmt: skip
+    """An owner says that this is all of its slot."""
+    message = Replicate(
+        node, "i" + node[1:], "boot#1", 1, seq, False, b"\0", (name,), (version,), (len(value),),
+        b"\0", (None,), names, b"", NO_CURSOR, (slot_of(name),),
+    )  # fmt: skip
+    asked = Request(Kind.REPLICATE, seq, world.map.version, 0, b"peer-xx-", False, message, value)
+    world.front.request(node.encode(), asked, world.now)
+    fields = world.replies[node.encode(), seq].fields
+    assert isinstance(fields, Confirmed)
+    assert (fields.applied, fields.why) == (seq, "")
+
+
+@pytest.mark.parametrize("counts", [False, True])
+def test_a_write_that_this_node_was_told_of_and_has_dropped_since_is_not_said_to_be_done(
+    counts: bool,
+) -> None:
+    """n1 fills. n3 tells it of a write that n2 misses, and dies; n2 owns the key, without it, and
+    fills n1 with what was before. n1 owns the key at last, and is asked about the write."""
+    fills = replace(N1, filling=True)
+    first = map_of(1, fills, N2, N3)
+    table = holders(ring_of(first), first)
+    names = (key(f"k{i}") for i in range(2000))
+    name = next(k for k in names if table[slot_of(k)] == ("n3", "n2", "n1"))
+    world = World(first)
+    told_by(world, "n3", 1, name, b"5")
+    told_by(world, "n3", 2, name, b"6", named(70, counts=counts), 7)
+    world.use(map_of(2, fills, N2, down(N3, 2)))
+    told_by(world, "n2", 1, name, b"5")
+    world.use(map_of(3, N1, N2, down(N3, 2)))
+    for _ in range(3):
+        world.now += 0.6
+        world.granted()
+    asked: Fields = Incr(name, 1, 1, None) if counts else put(name, b"6")
+    answer = world.begin(1, asked, b"" if counts else b"6", prior=70)
+    world.confirm()
+    read = world.get(2, name)
+    world.confirm()
+    found = read()
+    assert found is not None
+    if counts:
+        assert (status(answer), found.body) == (Status.UNKNOWN_OUTCOME, b"5")
+    else:
+        assert (status(answer), found.body) == (Status.OK, b"6")
 
 
 def test_writes_are_shed_while_a_copy_lags_too_far_behind_and_refused_for_good() -> None:

@@ -100,6 +100,22 @@ class World:
 # --- what is sent ---------------------------------------------------------------------------------
 
 
+def test_what_another_owns_by_now_is_not_filled() -> None:
+    """The member that is filled first owns the slots; this one was filling a third. Its messages
+    would be refused, and all behind them would wait."""
+    fills = [replace(member, filling=True) for member in (N2, N3)]
+    world = World(map_of(1, N1, *fills))
+    table = holders(ring_of(map_of(2, N1, N2, fills[1])), map_of(2, N1, N2, fills[1]))
+    slot = next(s for s in range(SLOTS) if table[s] == ("n2", "n1", "n3"))
+    mine = next(s for s in range(SLOTS) if table[s] == ("n1", "n2", "n3"))
+    world.use(map_of(2, N1, N2, fills[1]))
+    world.streams.fill("n3", slot, b"theirs", 1, 0, NEVER, b"v")
+    world.streams.fill("n3", mine, b"ours", 1, 0, NEVER, b"v")
+    world.streams.filled("n3", (slot, mine))
+    ((node, message),) = world.flush()
+    assert (node, message.keys, message.filled) == ("n3", (b"ours",), (mine,))
+
+
 def test_what_is_written_in_a_turn_goes_in_one_message_to_each_who_keeps_it() -> None:
     world = World()
     a, b, c = world.key_to("n2"), world.key_to("n2", number=1), world.key_to("n3")
