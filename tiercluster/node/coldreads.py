@@ -87,8 +87,13 @@ class ColdReads:
             else:
                 self._arrived(read, COLD, None, now)
 
+        # Job and read refer to each other until the read is told: a cycle that is left behind stays
+        # for good, as the collector's full pass is put off (`run.GC_THRESHOLDS`).
         read.job = Job(command, finish, 0, deadline)
-        return self._holdings.queue.ask(read.job, READ, now)
+        if self._holdings.queue.ask(read.job, READ, now):
+            return True
+        read.job = None
+        return False
 
     def _ask_peer(self, read: _Read, now: float) -> bool:
         entry, version = read.entry, read.version
@@ -147,6 +152,7 @@ class ColdReads:
         name = read.entry.key, read.version
         if self._reads.get(name) is read:
             del self._reads[name]
+        read.job = None
         self._waiting -= len(read.waiters)
         for waiter in read.waiters:
             waiter(value, read.entry, failed, now)

@@ -45,8 +45,8 @@ from .messages import ColdCommand, ColdStop, UseKeys
 from .server import ShardWorker
 from .settings import NodeSettings
 
-# A full collection walks every entry of the directory, which would stop the heartbeats; entries
-# are in no cycles, and what is (tracebacks) dies young.
+# A full collection walks every entry of the directory, which would stop the heartbeats. So nothing
+# that lives for a while may be in a cycle: entries, requests, reads. Tracebacks die young.
 GC_THRESHOLDS = (5_000, 10, 1_000_000)
 SWITCH_INTERVAL_S = 1e-4  # measured: docs/decisions/0005-threads.md
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 from tests.unit.node.shard_world import key, only
 from tiercluster.cluster.wire import Delete, Get, Store
 from tiercluster.node.coldqueue import DELETE_BATCH, MAX_WAITING, READ_WINDOW, WRITE_WINDOW
@@ -153,3 +155,25 @@ def test_a_deadline_that_was_missed_counts_as_that_long() -> None:
     world.send(Get((key("k"),)))
     world.tick(0.3)
     assert world.shard.stats().paces[2][0].p95_s >= 0.25
+
+
+def test_a_read_leaves_no_cycle_behind() -> None:
+    """The collector's full pass is put off: a cycle that has lived for a while stays for good."""
+    world = only(Tier.COLD)
+    count = MAX_WAITING + READ_WINDOW + 10
+    for number in range(count):
+        world.store(number, b"v")
+    gc.collect()
+    gc.disable()
+    try:
+        world.hold_cold = True
+        rids = [world.send(Get((key(number),))) for number in range(count)]
+        world.hold_cold = False
+        world.run()
+        assert [rid for rid in rids if world.answers[rid][2] != b"v"], "some found no room"
+        world.hold_cold = True
+        world.send(Get((key(0),)))
+        world.tick(0.3, 4)  # given up
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
