@@ -20,7 +20,7 @@ from tests.harness.lab.soak import OUTCOME
 MINUTES = float(os.environ.get("TIERCLUSTER_SOAK_MINUTES", "30"))
 SEED = os.environ.get("TIERCLUSTER_SOAK_SEED", "1")
 JUDGING_S = 600.0  # beside the minutes: start, the last look, the judgement of all calls
-GROWTH, GROWTH_BYTES = 0.1, 8 * 2**20  # an arena that the allocator keeps is no leak
+GROWTH, GROWTH_BYTES = 0.03, 3 * 2**20  # for the tables of events and outcomes, which fill up
 FILES = 8  # more than in the second quarter: connections come and go
 
 
