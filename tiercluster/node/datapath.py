@@ -67,6 +67,7 @@ class DataPath:
         self._desk = desk
         self._doors = doors
         self._writes = WriteLog()
+        self._again: dict[tuple[bytes, int], Origin] = {}  # who asked last for what waits
         self._copies = TierMap().copies
 
     def use_map(self, new: TierMap) -> None:
@@ -75,6 +76,7 @@ class DataPath:
 
     def expire(self, now: float) -> None:
         self._writes.expire(now)
+        self._again = {name: o for name, o in self._again.items() if self._writes.knows(*name)}
         self._watches.expire(now)
 
     # --- requests -------------------------------------------------------------------------------
@@ -86,6 +88,8 @@ class DataPath:
             known = self._writes.answer(request.client, request.rid)
             if known is not None:
                 self._say(origin, known, now)
+            else:  # its answer waits; the connection by which it came first may be gone
+                self._again[request.client, request.rid] = origin
             return
         deadline = origin.deadline or now + LONGEST_CALL_S
         if is_write and request.retry and self._writes.may_have_forgotten(deadline):
@@ -250,6 +254,9 @@ class DataPath:
             slot = slot_of(origin.keys[0]) if len(origin.keys) == 1 else -1
             answered = Answered(status, fields, body, slot, self._shard.keeping.era)
             self._writes.finish(origin.client, origin.rid, answered)
+            again = self._again.pop((origin.client, origin.rid), None)
+            if again is not None and again.identity != origin.identity:
+                self._say(again, answered, now)
         if origin.watching is not None:
             fields = watched(fields, origin.watching)
         self._replies.send(origin, status, fields, body, now)

@@ -202,6 +202,19 @@ def test_a_retry_of_what_waits_waits_and_then_both_are_told_the_same() -> None:
     assert again.fields == first.fields
 
 
+def test_what_waits_is_answered_where_it_was_asked_last_too() -> None:
+    """The connection by which it came first may be gone: the retry must not wait for another."""
+    world = World()
+    fields = put(key_of("n1", "n2"))
+    world.begin(1, fields, b"v")
+    retry = Request(Kind.STORE, 1, 1, int((world.now + 5.0) * 1000), CLIENT, True, fields, b"v")
+    world.front.request(b"by another", retry, world.now)
+    assert (b"by another", 1) not in world.replies
+    world.confirm()
+    assert world.replies[b"by another", 1].fields == world.replies[b"me", 1].fields
+    assert not world.front._data._again
+
+
 def test_when_the_copy_goes_down_the_answer_goes_out() -> None:
     world = World()
     written = world.begin(1, put(key_of("n1", "n2")), b"v")
