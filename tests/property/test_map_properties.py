@@ -86,9 +86,10 @@ def check_apart(before: TierMap, after: TierMap) -> None:
     for member in after.members:
         was = earlier.get(member.id)
         is_further = not set(member.apart) <= set(was.apart if was else ())
-        # Whoever has not seen this map can tell from a later one that somebody was apart.
-        since = after.version if is_further else was.apart_version if was else 0
-        assert member.apart_version == since
+        # Whoever has not seen this map can tell from a later one that somebody was apart; a new
+        # stint has never been.
+        known = was.apart_version if was and was.incarnation == member.incarnation else 0
+        assert member.apart_version == (after.version if is_further else known)
 
 
 def check_copies(tier_map: TierMap) -> None:
