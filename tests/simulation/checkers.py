@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tiercluster.cluster.attempt import Attempt
-from tiercluster.cluster.plan import DeleteOp, GetOp, IncrOp, StoreOp
+from tiercluster.cluster.plan import DeleteOp, GetOp, IncrOp, StoreOp, TouchOp
 from tiercluster.cluster.ring import slot_of
 from tiercluster.cluster.wire import Kind, Reply, Request, Status
 from tiercluster.node.entry import REMOTE
@@ -325,7 +325,7 @@ def _take_result(call: Call, attempt: Attempt, index: int) -> None:
             counter = operation.counter
             if counter is not None and counter.found and counter.integer:
                 call.number, call.version = counter.value, counter.version
-        case DeleteOp():
+        case DeleteOp() | TouchOp():
             call.number = operation.found[index]
 
 

@@ -52,8 +52,9 @@ class ColdModel:
     """``tell`` takes the answers; ``is_running`` says whether the process is not stopped."""
 
     def __init__(self, loop: Loop, disk: Disk, tell: Callable[[ColdAnswer], None],
-                 is_running: Callable[[], bool]) -> None:  # fmt: skip
+                 is_running: Callable[[], bool], slow_close_s: float = 0.0) -> None:  # fmt: skip
         self._loop = loop
+        self._slow_close_s = slow_close_s
         self._disk = disk
         self._tell = tell
         self._is_running = is_running
@@ -88,7 +89,11 @@ class ColdModel:
             return
         self._is_busy = True
         began = self._loop.now
-        self._loop.after(self._service_s(), self._finish, self.waiting.popleft(), began)
+        command = self.waiting.popleft()
+        took_s = self._service_s()
+        if self._slow_close_s and isinstance(command, ColdClose):
+            took_s += self._loop.uniform(0.0, self._slow_close_s)
+        self._loop.after(took_s, self._finish, command, began)
 
     def _service_s(self) -> float:
         took_s = self._loop.uniform(*SERVICE_S)

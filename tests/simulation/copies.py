@@ -17,6 +17,7 @@ from tiercluster.cluster.ring import slot_of
 from tiercluster.cluster.wire import (
     Count,
     Counter,
+    Delete,
     DeletePrefix,
     Flags,
     Get,
@@ -80,6 +81,8 @@ class Copies:
             return
         # A repeated request may have been applied when it first came.
         version = front._shard._holdings.directory.version
+        if isinstance(fields, Delete) and fields.version is not None:
+            version = fields.version  # whatever it finds, it is newer
         self._asked.setdefault((client, request.rid), (keys, version))
 
     def _cleared(self, node: SimNode, asked: object) -> list[bytes]:

@@ -60,10 +60,18 @@ class Nemesis:
             return
         names, weights = zip(*self._plan.faults, strict=True)
         name = self._loop.random.choices(names, weights)[0]
-        if name != "operator":
-            self._loop.note("-", f"fault: {name}")
-        getattr(self, f"_{name}")()
+        if name == "operator" or self._may_strike():
+            if name != "operator":
+                self._loop.note("-", f"fault: {name}")
+            getattr(self, f"_{name}")()
         self._later()
+
+    def _may_strike(self) -> bool:
+        """In a roomy world nothing is lost: not while what a victim has is nowhere else."""
+        newest = self._checkers.copies.newest_map
+        return not self._plan.is_roomy or not any(
+            victim in member.apart for member in newest.members for victim in self._plan.victims
+        )
 
     def _heal_after(self, action: Callable[[], None], longest_s: float = 3.0) -> None:
         """``action`` later, unless everything is healed by then anyway."""
@@ -90,6 +98,8 @@ class Nemesis:
     def _kill_soon(self, name: str) -> None:
         node = next(node for node in self._nodes if node.name == name)
         if not self._is_on or (self._plan.victims and name not in self._plan.victims):
+            return
+        if not self._may_strike():
             return
         boot = node.boot
         self._loop.after(
@@ -121,6 +131,20 @@ class Nemesis:
             self._loop.uniform(0.5, 2.0),
             lambda: node.start() if self._is_on and not node.is_up else None,
         )
+
+    def _stop_all(self) -> None:
+        """One after the other, as a whole cluster is shut down, and started again."""
+        for node in self._nodes:
+            at_s, boot = self._loop.uniform(0.0, 1.5), node.boot
+            self._loop.after(at_s, self._stop_one, node, boot)
+            self._loop.after(
+                at_s + self._loop.uniform(0.5, 2.5),
+                lambda node=node: node.start() if self._is_on and not node.is_up else None,
+            )
+
+    def _stop_one(self, node: SimNode, boot: int) -> None:
+        if self._is_on and node.boot == boot:
+            node.stop()
 
     def _pause(self) -> None:
         node = self._node()

@@ -57,7 +57,8 @@ class SimNode:
     """``name`` is the node's id; ``boot`` counts its processes."""
 
     def __init__(self, loop: Loop, network: Network, consensus: Consensus, checkers: Checkers,
-                 settings: NodeSettings, uses_wire: bool) -> None:  # fmt: skip
+                 settings: NodeSettings, uses_wire: bool,
+                 slow_close_s: float = 0.0) -> None:  # fmt: skip
         self.name = settings.id
         self.settings = settings
         self.boot = 0
@@ -68,6 +69,7 @@ class SimNode:
         self._loop, self._network, self._consensus = loop, network, consensus
         self._checkers = checkers
         self._uses_wire = uses_wire
+        self._slow_close_s = slow_close_s
         self._protocol = OLDEST_VERSION
         self._offset = loop.uniform(10.0, 1000.0)
         self._rate = 1.0 + loop.uniform(-1e-4, 1e-4)
@@ -104,7 +106,7 @@ class SimNode:
         self._to_control: deque[ShardReport | ReplicaEvent[MapState]] = deque()
         self._turn_due = self._control_due = self._is_shard_over = False
         self.cold = ColdModel(self._loop, self.disk, self._bound(self._cold_says),
-                              lambda: self.is_running)  # fmt: skip
+                              lambda: self.is_running, self._slow_close_s)  # fmt: skip
         self.front = Front(self.settings, token, self, now)
         watch_reads(self.front, lambda place: self._checkers.read(self, place))
         self.control = ControlSeat(self.settings, token, self, now)

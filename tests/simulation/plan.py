@@ -35,6 +35,7 @@ FAULTS = (
     ("flap", 5),
 )  # fmt: skip
 OF_ONE_NODE = ("crash", "pause", "isolate", "stop", "cut_client", "kill")
+ALL_STOP = (*FAULTS, ("stop_all", 10))
 SICK_DISKS = tuple((name, 60 if name == "disk" else weight) for name, weight in FAULTS)
 
 
@@ -61,6 +62,8 @@ class Plan:
     ends_apart: bool = False  # with two nodes that do not reach each other
     is_roomy: bool = False  # memory has room for all, and only one node is ever out
     lags: float = 0.03  # probability that a member's replica is late with a command
+    touches: bool = False  # clients touch, and delete what they have seen
+    slow_close_s: float = 0.0  # for up to so long a store is being closed
 
     @property
     def fillers(self) -> tuple[bytes, ...]:
@@ -103,6 +106,8 @@ def _special(plan: Plan, seed: int) -> Plan:
         return roomy_plan(plan)
     if seed % 16 == 5 and plan.nodes > 1:
         return replace(plan, ends_apart=True)
+    if seed % 8 == 1:
+        return replace(plan, touches=True, slow_close_s=0.6, faults=ALL_STOP)
     if seed % 16 == 11:
         return replace(plan, replicas=max(2, replicas), write_ack="owner")
     return plan
@@ -119,7 +124,7 @@ def roomy_plan(plan: Plan) -> Plan:
 def rough_plan(seed: int, *faults: str, victims: tuple[str, ...] = ()) -> Plan:
     """A world in which much goes wrong (only ``faults``, if any are named) and everybody wants the
     same few keys."""
-    weights = tuple((name, weight) for name, weight in FAULTS if not faults or name in faults)
+    weights = tuple(fault for fault in ALL_STOP if fault[0] in faults) or FAULTS
     return replace(
         plan_of(seed),
         nodes=3,
@@ -134,6 +139,8 @@ def rough_plan(seed: int, *faults: str, victims: tuple[str, ...] = ()) -> Plan:
         replicas=2,
         write_ack="all",
         is_roomy=False,
+        touches=False,
+        slow_close_s=0.0,
         faults=weights,
         victims=victims,
     )

@@ -9,6 +9,7 @@ from tiercluster.node.copies import Copies, _Source
 from tiercluster.node.copywatch import CopyWatch
 from tiercluster.node.filling import Filling
 from tiercluster.node.keeping import Keeping
+from tiercluster.node.stopping import Stopping
 from tiercluster.node.streams import Streams
 from tiercluster.node.verbs_write import WriteVerbs
 from tiercluster.tiermap import CopiesApart
@@ -141,6 +142,15 @@ COPY_BUGS: dict[str, Bug] = {
         set_to(Streams, "_give_up_moved", lambda self, is_same_ring: None), 1, PROMISES,
         ("crash", "kill"),
         every_s=1.0, spikes=0.1),
+    "a touch is not copied": Bug(
+        set_to(Streams, "touch", lambda self, *args: None), 114, frozenset({"expired read"}),
+        ("kill",), every_s=0.6, touches=True),
+    "copies outlive a clean stop": Bug(
+        set_to(Stopping, "_forget_copies", lambda self: None), 43, PROMISES,
+        ("stop", "stop_all"), every_s=1.0, touches=True),
+    "who has closed its store confirms": Bug(
+        set_to(Stopping, "is_closing", property(lambda self: False)), 62, PROMISES,
+        ("stop", "stop_all"), every_s=1.0, touches=True, slow_close_s=0.6),
     "said to be filled, and nothing sent": Bug(
         set_to(Filling, "begin", _only_says_filled), 0,
         LOST, is_roomy=True),

@@ -51,12 +51,15 @@ class Bug(NamedTuple):
     is_roomy: bool = False
     ends_apart: bool = False
     counts: float = 0.25
+    touches: bool = False
+    slow_close_s: float = 0.0
 
     def plan(self, seed: int) -> Plan:
         plan = rough_plan(seed, *self.faults, victims=self.victims)
         plan = replace(plan, fault_every_s=self.every_s, lags=self.lags, replicas=self.replicas,
                        on_quorum_loss=self.on_quorum_loss, ends_apart=self.ends_apart,
-                       counts=self.counts)  # fmt: skip
+                       counts=self.counts, touches=self.touches,
+                       slow_close_s=self.slow_close_s)  # fmt: skip
         if self.spikes is not None:
             plan = replace(plan, spikes=self.spikes)
         return roomy_plan(plan) if self.is_roomy else plan

@@ -33,11 +33,11 @@ class Call:
     """One call on one key, or one key's part of a batch. Times are the world's."""
 
     client: str
-    kind: str  # get set add replace cas delete incr
+    kind: str  # get set add replace cas delete delete_version touch incr
     key: bytes
     value: bytes = b""
     ttl: float | None = None
-    expected: int = 0  # the version for cas
+    expected: int = 0  # the version for cas and delete_version
     began: float = 0.0
     deadline: float = 0.0
     ended: float = INF
@@ -46,7 +46,7 @@ class Call:
     may_have_died: bool = False  # applied before by a node that went down with all that it had
     version: int = 0  # read or stored; 0: a miss, or not stored, or not asked for
     read: bytes | None = None
-    number: int = 0  # of a counter
+    number: int = 0  # of a counter; whether it was there (delete, touch)
     node: str = ""
     error: TierclusterError | None = None
     parts: list[Call] = field(default_factory=list)
@@ -83,13 +83,16 @@ class _Key:
         self.count_calls: dict[int, Call] = {}
         self.doubtful: list[Call] = []  # incr that others may have seen without its own answer
         self.removals: list[Call] = []  # deletes, and writes that expire
+        self.touches: list[Call] = []
 
     def add(self, call: Call) -> None:
         highest = self.newest_version[-1] if self.newest_version else (0, None)
         latest = self.newest_began[-1] if self.newest_began else (-INF, None)
         self.ended.append(call.ended)
         self.newest_version.append((call.version, call) if call.version > highest[0] else highest)
-        self.newest_began.append((call.began, call) if call.began > latest[0] else latest)
+        # What was not there was another version, written before or after.
+        is_last = call.began > latest[0] and (call.kind != "delete_version" or call.number)
+        self.newest_began.append((call.began, call) if is_last else latest)
 
     def before(self, at: float) -> int:
         """How many acknowledged writes ended before ``at``."""
@@ -113,8 +116,10 @@ class Promises:
             key.writes[call.value] = call
         if call.kind == "incr":
             key.doubtful.append(call)
-        if call.kind == "delete" or call.ttl is not None:
+        if call.kind.startswith("delete") or call.ttl is not None:
             key.removals.append(call)
+        if call.kind == "touch":
+            key.touches.append(call)
 
     def judge(self, call: Call) -> None:
         """A call has ended."""
@@ -127,6 +132,11 @@ class Promises:
                 self._judge_read(key, call)
             case "delete":
                 key.add(call)
+            case "delete_version":
+                call.version = call.expected + 1  # no older one is read any more
+                key.add(call)
+            case "touch":
+                pass
             case "incr":
                 if not call.may_have_died:
                     key.doubtful.remove(call)
@@ -157,8 +167,10 @@ class Promises:
             began, newer = key.newest_began[known - 1]
             if newer is not write and began > write.latest and self._is_firm(newer):
                 raise Violation("stale read", f"{call}\n  from  {write}\n  but later  {newer}")
-        if write.ttl is not None and call.began > write.latest + write.ttl + TTL_SLACK_S:
-            raise Violation("expired read", f"{call}\n  of {write} with ttl {write.ttl}")
+        if not _may_live(write, key.touches, call.began):
+            touched = "".join(f"\n  then  {touch} with ttl {touch.ttl}" for touch in key.touches)
+            text = f"{call}\n  of {write} with ttl {write.ttl}{touched}"
+            raise Violation("expired read", text)
 
     def _is_firm(self, write: Call | None) -> bool:
         """Whether what was acknowledged then can have been lost by no failure."""
@@ -230,3 +242,19 @@ class Promises:
         if not goes_on and not starts_anew:
             text = f"{before}\n  then  {after}\n  with {unseen} of unknown outcome between"
             raise Violation("counted once", text)
+
+
+def _may_live(write: Call, touches: list[Call], at: float) -> bool:
+    """Whether what was written may be read by a call that begins ``at``: by the write's own time to
+    live, or by that of a touch which no later one is known to have come after."""
+    touches = [touch for touch in touches if touch.latest >= write.began]
+    return any(
+        (call.ttl is None or at <= call.latest + call.ttl + TTL_SLACK_S)
+        and not any(_has_replaced(touch, max(call.latest, write.latest), at) for touch in touches)
+        for call in (write, *touches)
+    )
+
+
+def _has_replaced(touch: Call, since: float, at: float) -> bool:
+    is_known = touch.outcome == "ok" and not touch.is_weak and touch.ended < at
+    return is_known and touch.number > 0 and touch.began > since

@@ -13,6 +13,7 @@ from tiercluster.cluster.plan import (
     OnceStoreOp,
     Operation,
     StoreOp,
+    TouchOp,
 )
 from tiercluster.cluster.wire import Fault, Incr, Kind, Mode, Propose
 from tiercluster.node.admin import DECIDE_S
@@ -45,6 +46,8 @@ COUNTERS = 4  # each so many-th key is a counter
 CLEARS = 0.008  # of all calls
 KINDS = ("get", "get_many", "set", "set_many", "delete", "add", "replace", "cas")
 WEIGHTS = (40, 10, 25, 5, 6, 4, 4, 6)
+TOUCHES = ("touch", "delete_version")  # where the plan has them
+THEIR_WEIGHTS = (30, 15)
 
 
 class Workload:
@@ -62,6 +65,9 @@ class Workload:
         self._count = 0
         self._seen: dict[bytes, int] = {}  # a version that was read lately, for cas
         self._is_on = True
+        self._kinds, self._weights = KINDS, WEIGHTS
+        if plan.touches:
+            self._kinds, self._weights = KINDS + TOUCHES, WEIGHTS + THEIR_WEIGHTS
         for client in clients:
             self._later(client)
 
@@ -98,7 +104,9 @@ class Workload:
                 operation = IncrOp(Incr(key, 1, FIRST, None))
                 call = Call(client.name, "incr", key)
         else:
-            operation, call = self._plain_call(client, random.choices(KINDS, WEIGHTS)[0])
+            operation, call = self._plain_call(
+                client, random.choices(self._kinds, self._weights)[0]
+            )
         client.begin(operation, call, timeout_s, self._ended)
 
     def _clear(self, client: SimClient) -> None:
@@ -134,6 +142,12 @@ class Workload:
                 return GetOp(keys, meta=True), _batch(name, "get", keys)
             case "delete":
                 return DeleteOp([key]), Call(name, "delete", key)
+            case "delete_version":
+                version = self._seen.get(key, 1)
+                return DeleteOp([key], version), Call(name, kind, key, expected=version)
+            case "touch":
+                ttl = random.uniform(0.05, 1.5) if random.random() < 0.7 else None
+                return TouchOp([key], ttl), Call(name, kind, key, ttl=ttl)
             case "set_many":
                 keys = random.sample(self._plain, min(4, len(self._plain)))
                 call = _batch(name, "set", keys)

@@ -90,7 +90,8 @@ class World:
 
     def _node(self, name: str) -> SimNode:
         node = SimNode(self.loop, self.network, self.consensus, self.checkers,
-                       settings_of(self.plan, name), self.plan.uses_wire)  # fmt: skip
+                       settings_of(self.plan, name), self.plan.uses_wire,
+                       self.plan.slow_close_s)  # fmt: skip
         self.consensus.seat(node)
         return node
 

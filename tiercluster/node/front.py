@@ -84,7 +84,6 @@ class Front:
         self._cold_start = ColdStart(settings.id, token, self._shard, self._ownership, doors)
         self._map = TierMap()
         self._errands = Errands()
-        self._stopping = False
         self._last_moment = now
         self._stall_s = detector.stall_s
         self._next_ping = self._next_stats = 0.0
@@ -93,7 +92,7 @@ class Front:
     @property
     def is_stopped(self) -> bool:
         """Whether a stop that was asked for has been carried out."""
-        return self._stopping and self._shard.is_stopped
+        return self._peering.is_leaving and self._shard.is_stopped
 
     def start(self) -> None:
         """Ask for the cold store; what a clean stop left in it is judged when the map is known."""
@@ -287,7 +286,7 @@ class Front:
                 self._stop(grace_s, now)
 
     def _stop(self, grace_s: float, now: float) -> None:
-        self._stopping = self._peering.is_leaving = True
+        self._peering.is_leaving = True
         self._open_gate()  # it is shut: what was granted so far is all
         self._peering.tell_all(Kind.LEASES_TELL, self._shard.farewell(now))
         self._shard.begin_stop(now, grace_s)
@@ -295,7 +294,7 @@ class Front:
 
     def _open_gate(self) -> None:
         may_serve = self._peering.grants and bool(self._ownership.incarnation)
-        self._gate.open = may_serve and not self._stopping
+        self._gate.open = may_serve and not self._peering.is_leaving
 
     def _use_map(self, state: MapState, now: float, wall: float) -> None:
         old, new = self._map, state.map
@@ -336,7 +335,8 @@ class Front:
         if self._gate.open and me is not None and me.filling:
             return False, "filling: it takes what it will own"
         if not self._gate.open:
-            return False, "stopping" if self._stopping else "not caught up, or not in the map"
+            why = "stopping" if self._peering.is_leaving else "not caught up, or not in the map"
+            return False, why
         state = self._lease.state(now)
         settling = "" if self._ownership.is_settled else ", settling"
         return state is not LeaseState.WAITING, f"lease {state.value}{settling}"

@@ -11,10 +11,10 @@ from .effects import Answered, Origin
 class Held:
     """An answer that waits for ``waits`` messages."""
 
-    __slots__ = ("answered", "keys", "origin", "waits")
+    __slots__ = ("answered", "origin", "waits")
 
     def __init__(self, origin: Origin, answered: Answered) -> None:
-        self.origin, self.answered, self.keys = origin, answered, origin.keys
+        self.origin, self.answered = origin, answered
         self.waits = 0
 
 

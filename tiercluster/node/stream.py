@@ -180,9 +180,7 @@ class Stream:
 
     def take_confirmed(self, applied: int, is_refused: bool, now: float) -> list[Message]:
         """The peer has all up to ``applied``, and refused what came after."""
-        taken: list[Message] = []
-        while self.unconfirmed and self.unconfirmed[0].seq <= applied:
-            taken.append(self._take_first())
+        taken = self._take_up_to(applied)
         if taken:
             self.first_at = now
             self.resends = 0
@@ -194,17 +192,17 @@ class Stream:
 
     def take_all(self) -> list[Message]:
         """Nobody needs them any more."""
-        taken: list[Message] = []
-        while self.unconfirmed:
-            taken.append(self._take_first())
-        return taken
+        return self._take_up_to(self.seq)
 
-    def _take_first(self) -> Message:
-        message = self.unconfirmed.popleft()
-        if message is self.open:
-            self.open = None
-        self._take_off(message.ops)
-        return message
+    def _take_up_to(self, seq: int) -> list[Message]:
+        taken: list[Message] = []
+        while self.unconfirmed and self.unconfirmed[0].seq <= seq:
+            message = self.unconfirmed.popleft()
+            if message is self.open:
+                self.open = None
+            self._take_off(message.ops)
+            taken.append(message)
+        return taken
 
 
 def packed(stream: Stream, message: Message, node: str, incarnation: str,

@@ -105,7 +105,7 @@ class Streams:
         """Answers about keys that are not ours any more: before any stream ends, for that counts as
         a confirmation. What is about all keys of this node may miss some that have come to it."""
         self._answers.give_up(
-            lambda held: not self.owns(held.keys) or not (held.keys or is_same_ring)
+            lambda held: not self.owns(held.origin.keys) or not (held.origin.keys or is_same_ring)
         )
 
     def _forget_moved(self) -> None:
