@@ -159,6 +159,7 @@ class ColdWorker:
         took_s = self._clock() - started
         if isinstance(found, Failure):
             self._deliver(ColdFailed(command.token, found, took_s))
+            self._settle(found)
         elif found is None:
             self._deliver(ColdAbsent(command.token, took_s))
         else:
@@ -175,7 +176,7 @@ class ColdWorker:
         self._settle(failure)
 
     def _settle(self, failure: Failure | None) -> None:
-        """After a failed write SQLite may have taken back the writes before it, too."""
+        """After a failure SQLite may have taken back the writes before it, too."""
         if failure is not None and not self._store.has_batch:
             self._answer_written(failure)
 

@@ -107,6 +107,8 @@ class Follower:
         self._state = state or MapState()
         self._waiting: dict[int, tuple[float, str, str]] = {}  # rid: until, command id, barrier
         self._barriers: dict[str, int] = {}  # token: the version that must be applied first
+        # Outcomes whose version is not applied here yet.
+        self._early: deque[Outcome] = deque(maxlen=MAX_OUTCOMES)
         self._rid = 0
         self._next_address = 0
         self._address = ""  # of the member that we follow through now
@@ -316,7 +318,7 @@ class Follower:
             self._state = replace(self._state, map=new)
             self._deliver(Applied(self._state))
             self._send(Kind.EVENTS, EventsQuery(since))
-        self._finish_barriers()
+        self._catch_up()
 
     def _mapped(self, update: MapUpdate) -> TierMap:
         if update.base == 0:
@@ -337,9 +339,9 @@ class Follower:
         _, command_id, barrier = self._waiting.pop(rid, (0.0, "", ""))
         if barrier:
             self._barriers[barrier] = version
-            self._finish_barriers()
         elif command_id:
-            self._remember(outcomes=(Outcome(command_id, code, reason, version),))
+            self._early.append(Outcome(command_id, code, reason, version))
+        self._catch_up()
 
     def _turned_down(self, reply: Reply) -> None:
         """REFUSED and UNKNOWN_REF are outcomes; anything else means: not decided, ask again."""
@@ -352,7 +354,15 @@ class Follower:
             outcome = Outcome(command_id, codes[reply.status], text, reply.map_version)
             self._remember(outcomes=(outcome,))
 
-    def _finish_barriers(self) -> None:
+    def _catch_up(self) -> None:
+        """Tell of what the map here shows by now: who knows what became of a report, but not the
+        map that it made, would grant to a member that is out by it."""
+        version = self._state.map.version
+        known = tuple(o for o in self._early if o.version <= version)
+        if known:
+            early = (o for o in self._early if o.version > version)
+            self._early = deque(early, maxlen=MAX_OUTCOMES)
+            self._remember(outcomes=known)
         for token, version in list(self._barriers.items()):
             if self._state.map.version >= version:
                 del self._barriers[token]

@@ -101,18 +101,21 @@ class Ownership:
 
     def _may_be_leased(self, old: TierMap, new: TierMap) -> bool:
         """Whether somebody who is out now may hold a lease when all others have confirmed: one that
-        was removed while UP, that went together with one who may have granted to it, or that had
-        not applied the map of those who voted it out. Such a lease rests on grants of members that
+        was removed while UP, that went together with one who may have granted to it, that had not
+        applied the map of those who voted it out, or in whose name another process joined
+        elsewhere. Such a lease rests on grants of members that
         were behind, too; they end when these confirm."""
-        was, now_me = old.member(self._node), new.member(self._node)
+        was = old.member(self._node)
         if was is None or was.state is not NodeState.UP or not self._is_ours(was):
             # A newcomer cannot tell when they went, nor whether those who LEFT were UP then.
             somebody_went = any(
                 m.state is not NodeState.UP and m.id != self._node for m in new.members
             )
-            return somebody_went or _has_moved(was, now_me)
+            return somebody_went or _somebody_moved(old, new)
         up = {m.id for m in new.members if m.state is NodeState.UP}
         gone = [m for m in old.members if m.state is NodeState.UP and m.id not in up]
+        if _somebody_moved(old, new):
+            return True
         if not gone:
             return False
         if any(m.id in up and m.since_version > old.version for m in new.members):
@@ -186,11 +189,12 @@ def _serving(tier_map: TierMap) -> frozenset[str]:
     return frozenset(m.id for m in tier_map.members if m.serves)
 
 
-def _has_moved(was: Member | None, me: Member | None) -> bool:
-    """Whether an earlier process of ours may run on: at the same address our port was free."""
-    if was is None or me is None or was.state is not NodeState.UP:
-        return False
-    return was.address != me.address
+def _somebody_moved(old: TierMap, new: TierMap) -> bool:
+    """Whether an earlier process of a member may run on: at the same address its port was free."""
+    now_at = {m.id: m.address for m in new.members if m.state is NodeState.UP}
+    return any(
+        m.state is NodeState.UP and now_at.get(m.id, m.address) != m.address for m in old.members
+    )
 
 
 def _somebody_was_removed(old: TierMap, new: TierMap) -> bool:

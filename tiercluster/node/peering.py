@@ -53,7 +53,8 @@ class Peering:
     def _other_voters(self) -> list[str]:
         if not self._settings.join:
             return [node for node, _ in self._settings.peers]
-        return [m.id for m in self._map.members if m.raft and m.state is not NodeState.LEFT]
+        # Those who LEFT vote on: Raft counts them.
+        return [m.id for m in self._map.members if m.raft]
 
     # --- to them --------------------------------------------------------------------------------
 

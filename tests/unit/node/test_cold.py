@@ -228,6 +228,19 @@ def test_a_directory_that_is_moved_away_is_gone_and_back_when_it_is_back(
     assert store.get(KEY, 7) == (VALUE, 3)
 
 
+def test_a_store_that_was_gone_for_a_while_leaves_no_marker(
+    store: ColdStore, tmp_path: Path
+) -> None:
+    """Deletes that came meanwhile were not carried out."""
+    put(store)
+    (tmp_path / "cold").rename(tmp_path / "away")
+    assert kind_of(store.check()) is FailureKind.GONE
+    (tmp_path / "away").rename(tmp_path / "cold")
+    assert store.check() is None
+    assert store.close(("n1#1", 4)) is None
+    assert store.open(wipe=False) == Opened(None, ())
+
+
 def test_a_directory_that_was_replaced_is_gone_until_a_probe_opens_it_empty(
     store: ColdStore, tmp_path: Path
 ) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -152,6 +154,48 @@ def test_a_marked_close_is_found_by_the_next_open(desk: Desk) -> None:
     opened = desk.ask(ColdOpen(4, wipe=False))
     assert isinstance(opened, ColdOpened)
     assert (opened.marker, len(opened.rows)) == (("n1#1", 4), 1)
+
+
+@contextmanager
+def unreadable(file: Path) -> Iterator[None]:
+    """Reads of the open file fail: its descriptor is that of a directory meanwhile."""
+    descriptors = Path("/proc/self/fd")
+    fd = next(int(d.name) for d in descriptors.iterdir() if d.exists() and d.samefile(file))
+    good, bad = os.dup(fd), os.open(file.parent, os.O_RDONLY)
+    try:
+        os.dup2(bad, fd)
+        yield
+    finally:
+        os.dup2(good, fd)
+        os.close(good)
+        os.close(bad)
+
+
+def test_a_read_that_fails_takes_back_the_writes_before_it_and_they_are_told(
+    tmp_path: Path,
+) -> None:
+    """SQLite rolls the open transaction back, even by a SELECT: a write that was answered as done
+    would not be there, and a deleted row would be, under a marker that says it is the truth."""
+    told: list[ColdAnswer] = []
+    worker = ColdWorker(tmp_path, Inbox(10), lambda answer: not told.append(answer))
+    worker._backlog.append(ColdOpen(1, wipe=False))
+    worker._backlog += [put(2), ColdPut(3, b"\0big", 7, 1, 0, None, bytes(300_000))]
+    worker._work()
+    db = worker._store._db
+    assert db is not None
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    db.execute("PRAGMA shrink_memory")
+    told.clear()
+    worker._carry_out(put(4, b"\0new"))
+    worker._carry_out(ColdDelete(((KEY, 7),)))
+    with unreadable(worker._store.path):
+        worker._carry_out(ColdGet(5, b"\0big", 7))
+    worker._commit()
+    assert [(type(a), a.token) for a in told] == [(ColdFailed, 5), (ColdFailed, 4)]  # type: ignore[union-attr]
+    worker._backlog += [ColdClose(6, ("n1#1", 4)), ColdOpen(7, wipe=False)]
+    worker._work()
+    assert told[-1] == ColdOpened(7, None, ())
+    worker._store.close()
 
 
 def test_answers_wait_for_room_instead_of_being_lost(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import zmq
 
 from tiercluster.cluster.codec import decode_request, encode_reply
 from tiercluster.cluster.wire import (
+    Decided,
     Hello,
     Kind,
     MapUpdate,
@@ -28,6 +29,9 @@ from tiercluster.tiermap import (
     Barrier,
     MapState,
     Member,
+    NodeState,
+    OutcomeCode,
+    ReportUnreachable,
     TierMap,
     encode_command,
     encode_map,
@@ -214,3 +218,20 @@ def test_cut_off_from_the_member_that_it_follows_it_hears_and_says_nothing(world
     world.follower.cut_off(NO_CUT)
     world.hear_status(quorum=True, voting=True)
     assert world.stays
+
+
+def test_what_became_of_a_report_is_told_after_the_map_that_it_made(world: World) -> None:
+    """Who knows that its report is decided and still sees the member UP would grant to it again."""
+    out = replace(NEWER, members=(*MEMBERS[:2], replace(MEMBERS[2], state=NodeState.DOWN)))
+    world.hear_map(OURS)
+    world.told.clear()
+    report = ReportUnreachable(id="r1", by="n1", node="n3", incarnation="n3#1")
+    world.follower._send_proposal(encode_command(report))
+    rid = decode_request(world.sent[-1]).rid
+    decided = Decided(OutcomeCode.DONE, "recorded", NEWER.version)
+    world.arrived.append(encode_reply(Reply(Kind.PROPOSE, rid, 0, 0, Status.OK, decided)))
+    world.follower._receive(world)  # type: ignore[arg-type]
+    assert world.told == []
+    world.hear_map(out)
+    assert [t.state.map for t in world.told] == [out, out]
+    assert [[o.command_id for o in t.state.outcomes] for t in world.told] == [[], ["r1"]]

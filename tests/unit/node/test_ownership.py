@@ -253,3 +253,25 @@ def test_a_process_that_took_over_the_address_of_the_one_before_it_need_not_wait
     for node in ("n2", "n3"):
         ownership.confirm(node, f"{node}#0", 6, 1.0)
     assert ownership.is_settled
+
+
+def test_slots_of_a_process_that_another_host_took_the_place_of_wait_for_its_lease():
+    """The new process of n3 fills before it owns anything: the others take its slots at once,
+    while the old one runs on, elsewhere, with a lease."""
+    ownership = settled("n1")
+    moved = replace(member("n3", incarnation="new#1"), address="elsewhere:1", filling=True)
+    ownership.use_map(tier_map(6, *THREE[:2], moved), 1.0)
+    ownership.confirm("n2", "n2#0", 6, 1.0)
+    ownership.confirm("n3", "new#1", 6, 1.0)
+    assert not ownership.is_settled
+    ownership.tick(1.0 + FENCE_S)
+    assert ownership.is_settled
+
+
+def test_slots_of_a_process_that_was_started_again_where_it_was_need_not_wait():
+    ownership = settled("n1")
+    anew = replace(member("n3", incarnation="new#1"), filling=True)
+    ownership.use_map(tier_map(6, *THREE[:2], anew), 1.0)
+    ownership.confirm("n2", "n2#0", 6, 1.0)
+    ownership.confirm("n3", "new#1", 6, 1.0)
+    assert ownership.is_settled

@@ -193,7 +193,11 @@ class ColdStore:
 
     def get(self, key: bytes, version: int) -> tuple[bytes, int] | Failure | None:
         """Value and flags; None if this version is not here; CORRUPT if it is damaged."""
-        return self._io(lambda: self._get(self._opened(), key, version), writes=False)
+        had_batch = self.has_batch
+        found = self._io(lambda: self._get(self._opened(), key, version), writes=False)
+        if had_batch and not self.has_batch:
+            self._is_marker_true = False  # SQLite took the batch back, deletes and all
+        return found
 
     def _get(self, db: sqlite3.Connection, key: bytes, version: int) -> tuple[bytes, int] | None:
         row = db.execute(_GET, (key, version)).fetchone()
@@ -222,8 +226,12 @@ class ColdStore:
     # --- health ---------------------------------------------------------------------------------
 
     def check(self) -> Failure | None:
-        """GONE if the directory or file is no longer the one that was opened (unmounted, moved)."""
-        return self._caught(self._check_place)
+        """GONE if the directory or file is no longer the one that was opened (unmounted, moved).
+        What is asked for meanwhile is not carried out, so the rows are not the truth any more."""
+        failure = self._caught(self._check_place)
+        if failure is not None:
+            self._is_marker_true = False
+        return failure
 
     def probe(self) -> Failure | None:
         """Write, fsync, read back, verify and delete one entry. A store that is closed, or whose
