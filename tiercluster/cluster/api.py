@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, TypeVar
 
 from xxhash import xxh3_128_digest
@@ -19,7 +20,7 @@ from .codec import decode_plain
 from .errors import ProtocolError, SerializationError, TierclusterError, Unavailable
 from .keys import Key, Space
 from .near import Near
-from .nearcache import ABSENT
+from .nearcache import ABSENT, FOREVER
 from .options import Options
 from .plan import (
     DeleteOp,
@@ -384,9 +385,13 @@ class Api:
         lease = self.space.locks().prefix + MAKER_MARK + xxh3_128_digest(wire)
         pause = PAUSE_S
         while True:
+            began = monotonic()
             version = yield from self.soft(self._leased(lease, lease_s), -1)
             if version:
-                return (yield from self._made_under(lease, version, key, wire, make, ttl))
+                until = began + lease_s if version > 0 else FOREVER
+                made = yield from self._made_under(lease, version, until, key, wire, make, ttl)
+                if made is not None:
+                    return made.value
             yield Pause(pause)
             pause = min(pause * 1.5, MAX_PAUSE_S)
             found = yield from self.soft(self.found(wire), None)
@@ -399,18 +404,26 @@ class Api:
         return add.versions[0]
 
     def _made_under(
-        self, lease: bytes, version: int, key: Key, wire: bytes, make: Any, ttl: TTL | Default
-    ) -> Script[Any]:
-        """``version`` of the lease; -1: the cluster failed us, so there is none."""
+        self, lease: bytes, version: int, until: float, key: Key, wire: bytes, make: Any,
+        ttl: TTL | Default,
+    ) -> Script[Just | None]:  # fmt: skip
+        """``version`` of the lease; -1: the cluster failed us, so there is none. None: the answers
+        came so late that it may have ended, ``until`` (monotonic seconds), and another makes it."""
         try:
             found = yield from self.soft(self.found(wire), None)  # made since we looked
-            if found is not None:
-                return found.value
-            return (yield from self._made(key, make, ttl))
+            if found is not None or monotonic() >= until:
+                return found
+            return Just((yield from self._made(key, make, ttl)))
         finally:
             if version > 0:
                 with suppress(TierclusterError):  # it ends by itself
                     yield DeleteOp((lease,), version)
+
+
+def has_lapsed(began: float, ttl: float | None) -> bool:
+    """Whether a lease that was asked for at ``began`` (monotonic seconds) may have ended: it runs
+    from its grant, of which the answer may come late."""
+    return ttl is not None and monotonic() - began >= ttl
 
 
 _FIGURES = ("entries", "bytes", "capacity_bytes", "hits", "misses")

@@ -8,8 +8,9 @@ what it guards should check `fence`, which grows with each acquisition and exten
 from __future__ import annotations
 
 import random
+from time import monotonic
 
-from .api import Api, Pause, Script
+from .api import Api, Pause, Script, has_lapsed
 from .errors import DeadlineExceeded, InvalidKey
 from .keys import Key, encode_key
 from .plan import DeleteOp, OnceStoreOp, PeekOp
@@ -38,9 +39,15 @@ class Lease:
 
     def try_acquire(self) -> Script[bool]:
         add = OnceStoreOp(Mode.ADD, (self.wire,), (b"",), RAW_FLAGS, self.ttl)
+        began = monotonic()
         yield add
+        if not add.versions[0]:
+            return False  # what we may hold already is held on
         self.version = add.versions[0]
-        return self.version != 0
+        if not has_lapsed(began, self.ttl):
+            return True
+        yield from self.release()
+        return False
 
     def acquire(self, wait_s: float | None) -> Script[bool]:
         """Try until it is ours or ``wait_s`` seconds of pauses have passed; None: no limit."""
@@ -74,8 +81,9 @@ class Lease:
             return False
         left = self.ttl if ttl is None else seconds(ttl)
         cas = OnceStoreOp(Mode.CAS, (self.wire,), (b"",), RAW_FLAGS, left, self.version)
+        began = monotonic()
         yield cas
-        self.version = cas.versions[0]
+        self.version = 0 if has_lapsed(began, left) else cas.versions[0]
         return self.version != 0
 
     def locked(self) -> Script[bool]:
