@@ -17,7 +17,7 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from .codec import decode_reply
-from .errors import TierclusterError, Unauthorized
+from .errors import TierclusterError, Unauthorized, Unavailable
 from .wire import MAX_BODY_BYTES, OLDEST_VERSION, Reply
 
 SEND_QUEUE = 100  # messages
@@ -49,6 +49,16 @@ _WATCHED = (
     | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
     | zmq.EVENT_HANDSHAKE_FAILED_AUTH
 )
+
+
+def new_context() -> Context:
+    """One that takes as many sockets as ZeroMQ can. Unavailable where descriptors have run out."""
+    try:
+        context: Context = zmq.Context()
+    except zmq.ZMQError as error:
+        raise Unavailable(f"no connection can be made: {error}") from error
+    context.set(zmq.MAX_SOCKETS, context.get(zmq.SOCKET_LIMIT))
+    return context
 
 
 @dataclass(frozen=True, slots=True)

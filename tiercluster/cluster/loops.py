@@ -14,7 +14,7 @@ import time
 import zmq
 
 from .errors import Unavailable
-from .link import Context, CurveKeys, Link, Socket
+from .link import CurveKeys, Link, Socket, new_context
 from .plan import Operation
 from .session import Counts, Session
 
@@ -25,7 +25,7 @@ class LoopSession:
     def __init__(self, seeds: tuple[str, ...], keys: CurveKeys | None) -> None:
         self.loop = asyncio.get_running_loop()
         self.pid = os.getpid()
-        self._context: Context = zmq.Context()
+        self._context = new_context()
         self.session = Session(
             self._context, seeds, keys, opened=self._opened, closing=self._closing
         )
@@ -83,6 +83,8 @@ class LoopSession:
             session.pump(time.monotonic())
         except Unavailable as error:  # an address that no socket can connect to
             session.fail_all(error)
+        except zmq.ZMQError as error:
+            session.fail_all(Unavailable(f"the connection failed: {error}"))
         self._resolve()
         if any(_has_something(link) for link in session.links()):
             self._pump_soon()

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, NamedTuple
 
+from .forks import fork_lock
 from .keys import Key
 from .link import CurveKeys
 from .nearcache import ABSENT, FOREVER, Decoder, NearCache, Read
@@ -46,11 +47,11 @@ class Near:
         self._begin()
 
     def _begin(self) -> None:
-        self._pid = os.getpid()
         self._lock = threading.Lock()
         self.copies = NearCache(self._limit, self._decoder)
         self._feed: NearFeed | None = None
         self.misses = 0
+        self._pid = os.getpid()  # last: from now on all of this is taken for ours
 
     def close(self) -> None:
         """Nothing is served from here any more."""
@@ -94,14 +95,20 @@ class Near:
         return feed
 
     def _leave_parent(self) -> None:
-        if os.getpid() != self._pid:
-            self._inherited.extend((self._feed, self._lock, self.copies))
-            self._begin()
+        if os.getpid() == self._pid:
+            return
+        with fork_lock():
+            if os.getpid() != self._pid:
+                self._inherited.extend((self._feed, self._lock, self.copies))
+                self._begin()
 
     def _start_feed(self) -> NearFeed | None:
         with self._lock:
             if self._feed is None and not self._is_closed:
-                feed = NearFeed(self._seeds, self._keys, self.copies, self._lock)
+                try:
+                    feed = NearFeed(self._seeds, self._keys, self.copies, self._lock)
+                except OSError:  # descriptors have run out: it goes without until the next read
+                    return None
                 # The thread does not keep us alive: it ends with us, should nobody close us.
                 weakref.finalize(self, _stop_in, self._pid, feed)
                 feed.start()

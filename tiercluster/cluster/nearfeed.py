@@ -20,8 +20,8 @@ import zmq
 from tiercluster.tiermap import NodeState, TierMap
 
 from .codec import encode_request
-from .errors import ProtocolError, TierclusterError
-from .link import CurveKeys, Link
+from .errors import ProtocolError, TierclusterError, Unavailable
+from .link import CurveKeys, Link, new_context
 from .members import Members
 from .nearcache import NearCache
 from .routing import Router
@@ -118,7 +118,11 @@ class NearFeed:
     # --- the thread -----------------------------------------------------------------------------
 
     def _run(self) -> None:
-        context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        try:
+            context = new_context()
+        except Unavailable as error:
+            _log.warning("no near cache: %s", error)
+            return
         members = Members(context, self._seeds, self._keys, self.client, None, None, None)
         try:
             self._loop(members)

@@ -11,10 +11,9 @@ import os
 import threading
 from collections import deque
 
-import zmq
-
 from .errors import Unavailable
-from .link import Context, CurveKeys
+from .forks import fork_lock
+from .link import Context, CurveKeys, new_context
 from .routing import Router
 from .session import Counts, Session
 
@@ -34,18 +33,23 @@ class Pool:
         self._start()
 
     def _start(self) -> None:
-        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._idle: deque[Session] = deque()
         self._live: set[Session] = set()
         self._context: Context | None = None
         self._router: Router | None = None
+        self._pid = os.getpid()  # last: from now on all of this is taken for ours
+
+    def _leave_parent(self) -> None:
+        with fork_lock():
+            if os.getpid() != self._pid:
+                self._inherited.extend((self._idle, self._live, self._context, self._lock))
+                self._start()
 
     def take(self) -> Session:
         """An idle session, or a new one. Unavailable once closed."""
         if os.getpid() != self._pid:
-            self._inherited.extend((self._idle, self._live, self._context, self._lock))
-            self._start()
+            self._leave_parent()
         try:
             return self._idle.pop()
         except IndexError:
@@ -83,7 +87,7 @@ class Pool:
             if self.is_closed:
                 raise Unavailable("the client is closed")
             if self._context is None:
-                self._context = zmq.Context()
+                self._context = new_context()
             session = Session(self._context, self.seeds, self.keys, self._router)
             self._live.add(session)
             return session

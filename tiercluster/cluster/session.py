@@ -325,7 +325,8 @@ class Session:
             attempts = list(self._attempts.values())
             self._step_at = now + RENEW_S
         else:
-            attempts, self._fresh = self._fresh, []
+            attempts = [a for a in self._fresh if id(a) in self._attempts]
+            self._fresh.clear()
         for attempt in attempts:
             if not attempt.is_done:
                 self._step_one(attempt, now)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections import Counter
 
 from .errors import TierclusterError
+from .forks import fork_lock
 
 QUIET_S = 10.0  # without an error ends a burst
 
@@ -20,11 +20,10 @@ class Swallowed:
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._last = -QUIET_S
-        self._lock = threading.Lock()
 
     def note(self, error: TierclusterError) -> None:
         now = time.monotonic()
-        with self._lock:
+        with fork_lock():
             self._counts[type(error).__name__] += 1
             is_first = now - self._last >= QUIET_S
             self._last = now
@@ -35,5 +34,5 @@ class Swallowed:
             )  # fmt: skip
 
     def counts(self) -> dict[str, int]:
-        with self._lock:
+        with fork_lock():
             return dict(self._counts)

@@ -49,3 +49,17 @@ def test_a_retry_is_never_later_than_the_request_that_it_repeats() -> None:
     assert (first.rid, retry.rid, retry.retry) == (first.rid, first.rid, True)
     assert retry.deadline_ms == first.deadline_ms == 13_000
     session.end(attempt)
+
+
+def test_a_call_that_was_given_up_before_it_was_sent_is_not_sent() -> None:
+    """Its task was cancelled in the very turn of the loop in which it began."""
+    members = (Member("n1", "a:1", incarnation="x#1"),)
+    session = Session(cast(Any, None), (), None, Router(TierMap("c", 5, 5, members)))
+    link = OneLink()
+    session._members.links["a:1"] = session._members.by_node["n1"] = cast(Any, link)
+    session._members.routed = session.feed.router
+    session._members.happened, session._step_at = False, 100.0
+    attempt = session.begin(IncrOp(Incr(b"\0k", 1, None, None)), 10.0, 11.0, pumps=False)
+    session.end(attempt)
+    session._step(10.01)
+    assert not link.sent
