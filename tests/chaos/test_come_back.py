@@ -158,7 +158,7 @@ def failing_tier(cluster: ClusterUnderTest, stir: Callable[[], object]) -> Itera
 @contextmanager
 def drained_tier(cluster: ClusterUnderTest, stir: Callable[[], object]) -> Iterator[None]:
     drained = cluster.cli("tier", "drain", f"{VICTIM}/cold", "--wait", "--timeout", "20")
-    assert drained.code == 0, drained.err
+    assert drained.code == 0, f"{drained.err}{cluster.cli('events').out}"
     yield
     restored = cluster.cli("tier", "restore", f"{VICTIM}/cold", "--wait", "--timeout", "20")
     assert restored.code == 0, restored.err
