@@ -34,6 +34,45 @@ def test_status_tells_what_the_table_does_not_show(run: Run, cluster: FakeCluste
     assert "n3 sees no quorum; its map is 5.0 s old" in lines
 
 
+@pytest.mark.parametrize(
+    ("setting", "text"),
+    [
+        ("serve", "it answers all the same, and what it reads may be old"),
+        ("read_only", "refuses writes"),
+        ("fence", "it answers nothing"),
+    ],
+)
+def test_status_says_what_a_node_without_a_quorum_does(
+    run: Run, cluster: FakeCluster, setting: str, text: str
+) -> None:
+    cluster.said = {"n3": {"quorum": False, "map_age_s": 5, "on_quorum_loss": setting}}
+    assert text in run("status").out
+
+
+def test_status_tells_who_answers_before_its_copies_have_it(run: Run, cluster: FakeCluster) -> None:
+    assert "write_ack" not in run("status").out
+    cluster.said = {"n2": {"write_ack": "owner"}}
+    assert "write_ack is owner at n2: " in run("status").out
+    cluster.state = replace(cluster.state, map=replace(cluster.map, replicas=1))
+    assert "write_ack" not in run("status").out, "nobody keeps copies"
+
+
+def test_status_tells_how_much_a_node_still_takes(run: Run, cluster: FakeCluster) -> None:
+    cluster.said = {
+        "n1": {"counters": {"slots_to_fill": 5}},
+        "n2": {"counters": {"slots_to_fill": 7380}},
+        "n3": {"counters": {"copies_stale": 2}},
+    }
+    members = [replace(m, filling=m.id == "n2", apart=("n1",) * (m.id == "n3"))
+               for m in cluster.map.members]  # fmt: skip
+    cluster.state = replace(cluster.state, map=replace(cluster.map, members=tuple(members)))
+    out = run("status").out
+    assert "n1 is taking copies: 5 of 16384 slots are to come" in out
+    assert "n2 is taking what it will own: 7380 of 16384 slots are to come" in out
+    assert "n3 keeps no copies for n1: their writes do not reach it" in out
+    assert "n3 has found 2 copies older than what their owners have; this is a bug" in out
+
+
 def test_status_tells_who_keeps_the_cluster_at_an_older_level(
     run: Run, cluster: FakeCluster
 ) -> None:

@@ -41,6 +41,11 @@ def status(ctx: click.Context, as_json: bool) -> None:
     print_table(TIER_COLUMNS, tier_rows(view))
 
 
+WITHOUT_QUORUM = {
+    "serve": "; it answers all the same, and what it reads may be old (on_quorum_loss is serve)",
+    "read_only": "; it reads all the same, which may be old, and refuses writes (read_only)",
+    "fence": "; it answers nothing without (fence)",
+}
 TIER_COLUMNS = (
     "ref", "state", "#gen", "#entries", "#size", "#of", "#hits", "#misses", "#hit ratio",
 )  # fmt: skip
@@ -78,8 +83,18 @@ def notes(view: View) -> list[str]:
             found.append(f"{member.id} has found {times} times that another member's state differs")
         if said and not said.get("quorum", True):
             age = short_time(float(said.get("map_age_s", 0)))
-            found.append(f"{member.id} sees no quorum; its map is {age} old")
-    return [*found, *_level_note(view)]
+            meaning = WITHOUT_QUORUM.get(str(said.get("on_quorum_loss")), "")
+            found.append(f"{member.id} sees no quorum; its map is {age} old{meaning}")
+    return [*found, *_write_ack_note(view), *_level_note(view)]
+
+
+def _write_ack_note(view: View) -> list[str]:
+    """Who answers before its copies have it: there the promise is a weaker one."""
+    weak = [m.id for m in view.map.members if view.said.get(m.id, {}).get("write_ack") == "owner"]
+    if not weak or view.map.copies == 1:
+        return []
+    return [f"write_ack is owner at {', '.join(weak)}: what was just written may be lost, and "
+            "older values read, when another node takes over"]  # fmt: skip
 
 
 def _level_note(view: View) -> list[str]:

@@ -96,4 +96,6 @@ class Desk:
             "tiers": tiers, "counters": dict(stats.counters),
             "digest_mismatches": standing.digest_mismatches,
             "allows_faults": self._settings.allow_faults,
+            "on_quorum_loss": self._settings.on_quorum_loss,
+            "write_ack": self._settings.write_ack,
         }))  # fmt: skip

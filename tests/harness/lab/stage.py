@@ -21,7 +21,9 @@ from .network import Bridge, Network
 from .records import Call, ClientHistory, ClientPlan
 
 CLIENT_READY_S, CLIENT_STOP_S, METRICS_S = 60.0, 30.0, 5.0
-MUST_BE_ZERO = ("digest_mismatches", "raft_digest_mismatches", "raft_failed_frames")
+MUST_BE_ZERO = (
+    "digest_mismatches", "raft_digest_mismatches", "raft_failed_frames", "copies_stale",
+)  # fmt: skip
 T = TypeVar("T")
 SHARED_KEYS, COUNTERS, LOOK_AT_ONCE = 24, 16, 50
 
