@@ -151,3 +151,20 @@ def test_a_client_that_does_not_read_asks_for_no_lease(
 
     wait_until(is_quiet, 5, "it asks no more")
     wait_until(lambda: is_near(near), 5, "it is kept again")
+
+
+def test_a_copy_that_outlived_a_write_is_found_out(single: FakeCluster, near: Client) -> None:
+    """The node tells of no change, which is a bug; the near cache looks whether there is one."""
+    Coherent(single)
+    near.set("k", 1)
+    wait_until(lambda: is_near(near), 5, "it is kept")
+    wait_until(lambda: is_near(near) and near.stats().near_audited > 0, 10, "it was looked at")
+    assert near.stats().near_stale == 0
+    with Client(single.address) as other:
+        other.set("k", 2)
+
+    def is_found() -> bool:
+        near.get("k")
+        return near.stats().near_stale > 0
+
+    wait_until(is_found, 10, "it is found")

@@ -14,14 +14,17 @@ from zmq.utils import z85
 
 from tests.harness.cluster import ClusterUnderTest, wait_until
 from tiercluster import Client
+from tiercluster.cluster.admin import Admin
 from tiercluster.cluster.keys_files import load_client_keys, read_pair
 from tiercluster.cluster.options import arguments_of_url, parse_nodes
+from tiercluster.errors import Unauthorized
 from tiercluster.node import run as node_run
 from tiercluster.node.keyring import load_node_keys
 from tiercluster.node.messages import UseKeys
 from tiercluster.node.run import _raft_keys
 from tiercluster.node.settings import NodeSettings
 from tiercluster.node.sockets import own_curve, server_curve
+from tiercluster.tiermap import Drain, Tier
 
 SECRET = "JTKVSB%%)wK0E.X)V>+}o?pNmC{O&4W4b!Ni{Lh6"  # of the documentation of Z85's own library
 
@@ -166,3 +169,28 @@ def test_a_password_in_a_url_is_not_quoted(url: str) -> None:
     with pytest.raises(ValueError) as error:
         parse_nodes(arguments_of_url(url)["nodes"])
     assert SECRET not in str(error.value)
+
+
+def test_the_key_of_an_application_reads_and_writes_and_administers_nothing(
+    cluster: ClusterUnderTest, tmp_path: Path
+) -> None:
+    web = tmp_path / "keys" / "clients" / "web"
+    with Client(cluster.addresses, keys=web, timeout=2.0) as client:
+        assert client.set("k", 1)
+        assert client.get("k") == 1
+        with Admin(cluster.addresses.split(","), keys=web) as admin:
+            drain = Drain(id="d", by="web", time=0.0, node="n1", tiers=(Tier.HOT,))
+            for asked in (
+                lambda: admin.propose(drain),
+                lambda: admin.probe("n1", "cold"),
+                lambda: admin.fault("n1", "cold", "eio", 0, 1.0),
+                lambda: admin.node_fault("n1", "freeze", 1.0),
+            ):
+                with pytest.raises(Unauthorized):
+                    asked()
+        assert client.get("k") == 1
+    for command in (("tier", "drain", "n1/hot"), ("tier", "probe", "n1/cold")):
+        refused = cluster.cli(*command, "--keys", str(web))
+        assert refused.code != 0
+        assert "Traceback" not in refused.err
+        assert "give the operator's keys" in refused.err, refused.err
