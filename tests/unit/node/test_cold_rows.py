@@ -23,6 +23,7 @@ from tiercluster.node.tiers.cold import ColdStore, Opened
         "UPDATE entries SET flags = -1",
         "UPDATE entries SET flags = 'text'",
         "UPDATE entries SET version = 'text'",
+        "UPDATE entries SET version = -128",
         "UPDATE entries SET expires_wall = 'text'",
     ],
 )

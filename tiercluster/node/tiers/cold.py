@@ -324,6 +324,7 @@ class ColdStore:
 def _row(columns: tuple[Any, ...]) -> ColdRow:
     row = ColdRow(*cold_file.checked(columns, cold_file.ROW))
     cold_file.checked_flags(row.flags)
+    cold_file.checked_version(row.version)
     return row
 
 

@@ -71,6 +71,13 @@ def checked_flags(flags: int) -> int:
     return flags
 
 
+def checked_version(version: int) -> int:
+    """No entry has a negative one, and a checksum has no room for its sign; Damaged otherwise."""
+    if version < 0:
+        raise Damaged(NOT_WRITTEN)
+    return version
+
+
 def checksum(key: bytes, version: int, flags: int, value: bytes) -> int:
     """xxh3 over the whole row, as SQLite stores integers: signed."""
     seed = xxhash.xxh3_64_intdigest(key + struct.pack(">QQ", version, flags))
