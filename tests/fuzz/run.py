@@ -3,9 +3,9 @@
     nice -n 15 python -m tests.fuzz.run --seconds 3600 --out fuzz.json
 
 Prints a JSON document: runs of each target and how many raised, the slowest run, and the memory of
-this process and of the nodes at the start and at the end. What raised is written to `--found`, a
-file for each, to be kept below `tests/fuzz/corpus` once it is repaired. Exit code 1 if anything
-was found.
+this process and of the nodes after the warm-up and at the end. What raised is written to `--found`,
+a file for each, to be kept below `tests/fuzz/corpus` once it is repaired. Exit code 1 if anything
+was found, or a process has grown.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from typing import Any
 
 from tests.harness import zmtp
 from tests.harness.cluster import ClusterUnderTest
+from tests.harness.growth import MIB, grown
 
 from .live import Health, LivePorts
 from .mutate import mutated
@@ -33,7 +34,8 @@ from .targets import TARGETS, Fuzzed
 
 TURN_S = 0.5  # of one target, before the next one
 LIVE_S = 2.0  # of the ports, after a round of all targets
-MIB = 2**20
+WARM_UP, WARM_UP_S = 0.1, 300.0  # of the run, and at most: until buffers and corpora are there
+SAMPLES = 12  # of the memory, a run
 # Small, so that full tiers are what the memory starts from.
 SIZES = {"hot": "1MiB", "warm": "1MiB", "cold": "4MiB"}
 MAX_FOUND = 20  # different tracebacks of one target
@@ -85,41 +87,65 @@ class Fuzzer:
             self._corpus[self._rng.randrange(kept, len(self._corpus))] = data
 
 
+class Memory:
+    """Of this process and the nodes, by name: bytes after the warm-up and at the end, and MiB now
+    and then between them."""
+
+    def __init__(self, health: Health, seconds: float) -> None:
+        self.samples: list[dict[str, float]] = []
+        self._health, self._seconds, self._began = health, seconds, time.monotonic()
+        self.start = self.end = self._now()
+        self._is_warm = False
+
+    def look(self) -> None:
+        """After each round, and when all is over."""
+        passed, self.end = time.monotonic() - self._began, self._now()
+        if not self._is_warm:
+            self.start = self.end
+            self._is_warm = passed >= min(WARM_UP_S, WARM_UP * self._seconds)
+        if passed >= len(self.samples) * self._seconds / SAMPLES:
+            self.samples.append({"s": round(passed), **_mib(self.end)})
+
+    def _now(self) -> dict[str, int]:
+        gc.collect()
+        nodes = zip(self._health.cluster.ids, self._health.rss(), strict=True)
+        return {"fuzzer": zmtp.memory_bytes(os.getpid()), **dict(nodes)}
+
+
+def _mib(memory: dict[str, int]) -> dict[str, float]:
+    return {name: round(size_bytes / MIB, 1) for name, size_bytes in memory.items()}
+
+
 def run(seconds: float, seed: int, found: Path) -> dict[str, Any]:
     """Until the time is over or a node is not well."""
     fuzzers = [Fuzzer(name, target, seed) for name, target in TARGETS.items()]
-    for fuzzer in fuzzers:  # what is made once is no growth
-        fuzzer.turn(0.1)
-    gc.collect()
-    rss_start, until, problem = zmtp.memory_bytes(os.getpid()), time.monotonic() + seconds, ""
-    samples: list[dict[str, Any]] = []
+    began = time.monotonic()
+    problems: list[str] = []
     with (
         tempfile.TemporaryDirectory() as directory,
         ClusterUnderTest(Path(directory), faults=False, sizes=SIZES) as cluster,
     ):
         ports, health = LivePorts(cluster, seed), Health(cluster)
-        warm_until = time.monotonic() + min(30.0, seconds / 10)
-        nodes_start = health.rss()
+        memory = Memory(health, seconds)
         try:
-            while time.monotonic() < until:
+            while time.monotonic() < began + seconds:
                 for fuzzer in fuzzers:
                     fuzzer.turn(min(TURN_S, seconds / 4 / len(fuzzers)))
                 _live(ports, min(LIVE_S, seconds / 4))
                 health.check()
-                if time.monotonic() < warm_until:  # until threads and buffers are there
-                    nodes_start, rss_start = health.rss(), zmtp.memory_bytes(os.getpid())
-                _sample(samples, health, seconds, until)
+                memory.look()
         except _Stopped:
-            pass
+            memory.look()
         except Exception as error:  # noqa: BLE001 - told with the rest
-            problem = f"{type(error).__name__}: {error}"
+            problems.append(f"{type(error).__name__}: {error}")
         finally:
-            nodes_end, logs, tally = health.rss(), health.logs(), ports.tally
+            logs, tally = health.logs(), ports.tally
             health.close()
             ports.close()
     _write_found(fuzzers, found)
+    problems += grown(memory.start, memory.end)
     return {
-        "seconds": round(seconds - max(0.0, until - time.monotonic()), 1),
+        "seconds": round(min(seconds, time.monotonic() - began), 1),
         "targets": {
             f.name: {
                 "runs": f.score.runs,
@@ -133,28 +159,16 @@ def run(seconds: float, seed: int, found: Path) -> dict[str, Any]:
             "answered": tally.answered,
             "raft_messages": tally.sent_raft,
             "raw_connections": tally.sent_raw,
-            "problem": problem,
+            "problem": "; ".join(problems),
             "bad_log_lines": logs[:5],
         },
         "rss_mib": {
-            "fuzzer": [round(rss_start / MIB, 1), round(zmtp.memory_bytes(os.getpid()) / MIB, 1)],
-            "nodes": [
-                [round(a / MIB, 1), round(b / MIB, 1)]
-                for a, b in zip(nodes_start, nodes_end, strict=True)
-            ],
-            "samples": samples,
+            "after_warm_up": _mib(memory.start),
+            "end": _mib(memory.end),
+            "samples": memory.samples,
         },
-        "ok": not (problem or logs or any(f.score.raised for f in fuzzers)),
+        "ok": not (problems or logs or any(f.score.raised for f in fuzzers)),
     }
-
-
-def _sample(samples: list[dict[str, Any]], health: Health, seconds: float, until: float) -> None:
-    """The memory about twelve times a run."""
-    passed = seconds - (until - time.monotonic())
-    if passed >= len(samples) * seconds / 12:
-        nodes = [round(rss / MIB, 1) for rss in health.rss()]
-        own = round(zmtp.memory_bytes(os.getpid()) / MIB, 1)
-        samples.append({"s": round(passed), "fuzzer": own, "nodes": nodes})
 
 
 def _live(ports: LivePorts, seconds: float) -> None:

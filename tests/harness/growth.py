@@ -1,0 +1,25 @@
+"""How much more memory a process may have at the end of a long run than after its start.
+
+assert grown(before, after) == []
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+GROWTH, GROWTH_BYTES = 0.03, 3 * 2**20  # for the tables of events and outcomes, which fill up
+MIB = 2**20
+
+
+def is_grown(before: int, after: int) -> bool:
+    """Of the bytes of one process."""
+    return after > before * (1 + GROWTH) + GROWTH_BYTES
+
+
+def grown(before: Mapping[str, int], after: Mapping[str, int]) -> list[str]:
+    """A sentence for each process, by name, that has too many bytes afterwards."""
+    return [
+        f"{name} has grown from {before[name] / MIB:.1f} to {after[name] / MIB:.1f} MiB"
+        for name in before
+        if is_grown(before[name], after[name])
+    ]
