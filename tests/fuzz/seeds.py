@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import cbor2
+import zstandard
 
 from tiercluster.cluster.codec import encode_reply, encode_request
 from tiercluster.cluster.keys_files import make_keys
@@ -27,7 +28,10 @@ from tiercluster.cluster.wire import (
     Request,
     Status,
 )
+from tiercluster.node.messages import ShardStats, StandingKnown, TierStats
 from tiercluster.node.tiers.cold import ColdStore
+from tiercluster.node.tiers.warm import Packer
+from tiercluster.node.view import NodeView
 from tiercluster.tiermap import (
     TIERS,
     Barrier,
@@ -250,3 +254,33 @@ def cold_stores() -> tuple[bytes, ...]:
             store.put(b"\x00k%d" % number, number + 1, 1, 1, expires, b"value" * number)
         store.close(("i1", 1))
         return (store.path.read_bytes(),)
+
+
+def packed_values() -> tuple[bytes, ...]:
+    """Of the warm and the cold tier, and frames that zstd can make and a tier does not."""
+    text = b"".join(b"%d;" % number for number in range(200))
+    made = [Packer().pack(value)[0] for value in (bytes(100), b"ab" * 50_000, text)]
+    other = zstandard.ZstdCompressor(level=3, write_checksum=True, write_content_size=False)
+    return (*made, other.compress(text), zstandard.ZstdCompressor(level=19).compress(text))
+
+
+def outages() -> tuple[bytes, ...]:
+    return b"n1/cold@1", b"n2/hot@7", b"node-3.example/warm@184467440737"
+
+
+def view() -> NodeView:
+    """Of a node that serves."""
+    standing = StandingKnown("n1", True, True, "")
+    tiers, breakers = (TierStats(1, 2, 3, 4, 5, note="shrunk"),) * 3, ("closed", "open", "closed")
+    stats = ShardStats(tiers, (("reads", 7),), breakers)
+    return NodeView("n1", True, True, "lease held", state().map, standing, stats, (("ticks", 1),))
+
+
+def http_requests() -> tuple[bytes, ...]:
+    return (
+        b"GET /metrics HTTP/1.1\r\nHost: n1:7901\r\nAccept: text/plain;version=0.0.4\r\n\r\n",
+        b"GET /readyz?verbose=1 HTTP/1.0\r\n\r\n",
+        b"GET http://n1:7901/healthz HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nExpect: 100-continue\r\nX: a,\r\n b\r\n\r\nGET / HTTP/1.0\r\n",
+        b"HEAD /healthz HTTP/1.1\r\n\r\n", b"GET /healthz\r\n",
+    )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import pickle
 import tempfile
 from collections.abc import Callable
@@ -24,10 +25,14 @@ from tiercluster.cluster.keys import decode_text, encode_text
 from tiercluster.cluster.keys_files import read_pair, read_public
 from tiercluster.cluster.options import arguments_of_url
 from tiercluster.cluster.values import Values
-from tiercluster.cluster.wire import MapUpdate, Report, WireError
-from tiercluster.node.failures import Failure
+from tiercluster.cluster.wire import MAX_VALUE_BYTES, MapUpdate, Report, WireError
+from tiercluster.node.failures import Failure, FailureKind
+from tiercluster.node.foreign import MARK, parse_outage, row_key
+from tiercluster.node.http import _handler
 from tiercluster.node.tiers.cold import ColdStore
+from tiercluster.node.tiers.warm import Packer
 from tiercluster.tiermap import (
+    TierRef,
     apply,
     decode_command,
     decode_delta,
@@ -208,6 +213,65 @@ def cold_store(data: bytes) -> None:
             store.close(("i", 1))
 
 
+_PACKER = Packer()
+
+
+def packed_value(data: bytes) -> None:
+    """A row of the disk, or what a peer kept for us; and as an entry of the warm tier, of 1000."""
+    for largest in (1000, MAX_VALUE_BYTES):
+        value = _PACKER.unpack(data, largest)
+        if isinstance(value, Failure):
+            assert value.kind is FailureKind.CORRUPT
+        else:
+            assert type(value) is bytes
+            assert len(value) <= largest
+
+
+def outage(data: bytes) -> None:
+    text = data.decode("utf-8", "surrogateescape")
+    with contextlib.suppress(ValueError):
+        ref, generation = parse_outage(text)
+        assert TierRef.parse(str(ref)) == ref
+        assert generation >= 0
+        row, tag = row_key(text, b"\x00key"), text.encode()
+        assert row[:2] == MARK + bytes((len(tag),))
+        assert row[2:] == tag + b"\x00key"
+
+
+class _Connection:
+    """One that has sent all that it will, and keeps what it is answered."""
+
+    def __init__(self, sent: bytes) -> None:
+        self._sent, self.answer = sent, b""
+
+    def settimeout(self, seconds: float) -> None:
+        """What it sends is there."""
+
+    def makefile(self, mode: str, buffering: int) -> io.BytesIO:
+        return io.BytesIO(self._sent)
+
+    def sendall(self, data: bytes) -> None:
+        self.answer += data
+
+
+_HTTP = _handler(seeds.view)
+_STATUS = (200, 400, 404, 408, 414, 431, 501, 505)  # of a node that is ready
+_HEADERS = {b"Server", b"Date", b"Connection", b"Content-Type", b"Content-Length"}
+
+
+def http(data: bytes) -> None:
+    """One answer, or none, with nothing in its head that the asker has put there."""
+    connection = _Connection(data)
+    _HTTP(connection, ("127.0.0.1", 1), None)  # type: ignore[arg-type]
+    head, _, _ = connection.answer.partition(b"\r\n\r\n")
+    if head.startswith(b"HTTP/"):  # a line without a version is answered without a head
+        first, *lines = head.split(b"\r\n")
+        version, status, _ = first.split(b" ", 2)
+        assert version == b"HTTP/1.0"
+        assert int(status) in _STATUS
+        assert {line.partition(b":")[0] for line in lines} <= _HEADERS
+
+
 def config(data: bytes) -> None:
     text = data.decode("utf-8", "replace")
     with contextlib.suppress(ConfigError):
@@ -263,6 +327,9 @@ def _all() -> dict[str, Fuzzed]:
         "value": Fuzzed(value, seeds.values()),
         "key": Fuzzed(key, (b"key", b"\xff\xfe", "\U0001f600".encode())),
         "cold_store": Fuzzed(cold_store, seeds.cold_stores(), slow=True),
+        "packed_value": Fuzzed(packed_value, seeds.packed_values()),
+        "outage": Fuzzed(outage, seeds.outages()),
+        "http": Fuzzed(http, seeds.http_requests()),
     }
 
 
