@@ -108,6 +108,7 @@ class LeaseBook:
         self._lost = [0] * SLOTS  # the ring version at which each slot went
         self._before: dict[int, _Owner] = {}  # the last owner of each slot that is not clear
         self._asked: dict[int, tuple[float, float]] = {}  # slots: first and last time
+        self._owners: frozenset[_Owner] = frozenset()  # whose farewells may be of use
         self._farewells: dict[_Owner, _Farewell] = {}
         self._unsettled = False
         self._swept_at = -inf
@@ -231,8 +232,9 @@ class LeaseBook:
         return None if since == inf or len(leases) > MAX_TOLD else Told(now - since, leases)
 
     def hear_farewell(self, node: str, incarnation: str, told: Told, now: float) -> None:
-        farewell = _Farewell(now - told.clear_s, _by_slot(told, now))
-        self._farewells[_Owner(node, incarnation)] = farewell
+        owner = _Owner(node, incarnation)
+        if owner in self._owners:
+            self._farewells[owner] = _Farewell(now - told.clear_s, _by_slot(told, now))
 
     # --- the map and time -----------------------------------------------------------------------
 
@@ -257,8 +259,9 @@ class LeaseBook:
         if anew:
             self._held = {k: held for k, held in self._held.items() if held.slot not in anew}
             self._unsettled = True
-        known = {m.id for m in new.members}
-        self._farewells = {o: told for o, told in self._farewells.items() if o.node in known}
+        members = (_Owner(m.id, m.incarnation) for m in new.members)
+        self._owners = frozenset((*members, *self._before.values()))
+        self._farewells = {o: told for o, told in self._farewells.items() if o in self._owners}
 
     def _begin(self, slot: int, before: _Owner | None, is_first: bool) -> None:
         self._asked.pop(slot, None)

@@ -271,6 +271,18 @@ def test_a_farewell_of_another_process_says_nothing() -> None:
     assert not cluster.granted(theirs)
 
 
+def test_farewells_are_kept_of_processes_that_the_map_knows_only() -> None:
+    cluster = Cluster("n1", "n2", "n3")
+    book = cluster.nodes["n1"].book
+    for number in range(100):
+        book.hear_farewell("n2", f"another#{number}", Told(float("inf"), ()), cluster.now)
+    assert len(book._farewells) == 0
+    for number in range(5):
+        cluster.stop("n2")
+        cluster.join("n2", f"n2-again-{number}")
+    assert len(book._farewells) <= 2
+
+
 def test_a_whole_cluster_that_crashed_waits_too() -> None:
     cluster = Cluster("n1")
     cluster.nodes.clear()

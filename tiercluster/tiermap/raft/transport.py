@@ -1,8 +1,12 @@
-"""The wire between members: ZeroMQ, one ROUTER to hear everybody, one DEALER to each peer.
+"""The wire between members: ZeroMQ, one DEALER to hear everybody, one DEALER to each peer.
 
 With keys every connection is CURVE, only the peers' keys are let in, and the sender of a message is
 the peer whose key the connection has proven. Without keys (loopback only) the sender is whom the
 connection's routing id names. Frames are limited before they are read, and handed on as bytes.
+
+A ROUTER would not do to hear: of two connections of one name it refuses one, or hands over. Then
+libzmq 4.3.5 never reads the older one again, does not see its end if something was still to be
+read, and keeps its descriptor and 33 KiB until the socket is closed.
 """
 
 from __future__ import annotations
@@ -126,11 +130,10 @@ class ZmqWire:
         return zap
 
     def _open_inlet(self) -> zmq.Socket[bytes]:
-        inlet = self._socket(zmq.ROUTER, self._keys)
+        inlet = self._socket(zmq.DEALER, self._keys)
         inlet.handshake_ivl = HANDSHAKE_MS
         # A full queue ends the process when its connection is lost (`node/sockets.py`).
         inlet.rcvhwm = MAX_UNREAD
-        inlet.router_handover = True  # a peer that reconnects takes the place of its old connection
         if self._keys:
             inlet.curve_server = True
             inlet.zap_domain = b"raft"
@@ -180,19 +183,19 @@ class ZmqWire:
             self._watch.heard(source_of(frames[-1]))
             sender = self._sender(frames)
             if sender in self._peers and not self.cut.drops(sender, time.monotonic()):
-                self.deliver(sender, frames[1].bytes)
+                self.deliver(sender, frames[0].bytes)
             elif self._keys:  # its key was taken back, or it speaks another language
                 hang_up(frames[-1])
 
     def _sender(self, frames: list[zmq.Frame]) -> str:
         """Whom the connection has proven to be (or names, without keys); empty for nobody."""
-        if len(frames) != 2:
+        if len(frames) != 1:
             return ""
-        if not self._keys:
-            return frames[0].bytes.decode("utf-8", "replace")
         try:
-            return self._by_key.get(str(frames[1].get("User-Id")).encode(), "")
-        except zmq.ZMQError:
+            if not self._keys:
+                return str(frames[0].get("Identity"))
+            return self._by_key.get(str(frames[0].get("User-Id")).encode(), "")
+        except (zmq.ZMQError, UnicodeDecodeError):
             return ""
 
     def _authenticate(self, zap: zmq.Socket[bytes]) -> None:
