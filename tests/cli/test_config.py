@@ -107,6 +107,14 @@ def test_a_follower_needs_no_raft_address() -> None:
     assert load(None, environ).settings.raft == ""
 
 
+@pytest.mark.parametrize(
+    "text", ["a = " + "[" * 3000, "weight = " + "9" * 5000], ids=["deep", "long"]
+)
+def test_what_is_too_deep_or_too_long_to_be_read_is_no_toml(text: str) -> None:
+    with pytest.raises(ConfigError, match="f is no TOML"):
+        from_toml(text, "f")
+
+
 def test_all_wrong_names_are_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(write(tmp_path, "lisen = 1\ndatta = 2\n"), {})

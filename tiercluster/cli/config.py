@@ -137,7 +137,10 @@ def from_toml(text: str, origin: str) -> dict[str, Given]:
     """What a TOML file gives; ConfigError names what it cannot mean."""
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # of numbers and of depths that Python limits, too
         raise ConfigError([f"{origin} is no TOML: {error}"]) from error
     given: dict[str, Given] = {}
     problems: list[str] = []
