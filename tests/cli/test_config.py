@@ -85,6 +85,7 @@ def _spelled(value: Any) -> str:
         ("replicas = 1.5", "replicas (FILE): 1.5 is no whole number"),
         ('weight = "heavy"', "weight (FILE): 'heavy' is no number"),
         ("weight = -1", "weight (FILE): -1 is out of range"),
+        (f"weight = {10**400}", "0 is out of range"),
         ("insecure = 1", "insecure (FILE): true or false is needed, not 1"),
         ("[hot]\ntrip_failures = 2.5", "hot.trip_failures (FILE): 2.5 is no whole number"),
         ("[detector]\nlease_s = 9", "detector: needs 2 * heartbeat_s <= lease_s < down_after_s"),

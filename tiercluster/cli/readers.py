@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def read_number(value: Any) -> float:
             raise ValueError(f"{value!r} is no number") from None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"a number is needed, not {value!r}")
-    if not 0 <= value < float("inf"):
+    if not 0 <= value <= sys.float_info.max:  # some whole numbers are no float's
         raise ValueError(f"{value} is out of range: a number from 0 is needed")
     return float(value)
 
