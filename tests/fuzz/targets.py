@@ -6,6 +6,7 @@ import contextlib
 import io
 import pickle
 import tempfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,6 +60,7 @@ from tiercluster.tiermap.raft.vote import read_vote
 from . import seeds
 
 Target = Callable[[bytes], None]
+CORPUS = Path(__file__).parent / "corpus"
 
 
 def frames_of(data: bytes) -> list[bytes]:
@@ -334,12 +336,16 @@ def _all() -> dict[str, Fuzzed]:
 
 
 def kept(name: str) -> tuple[bytes, ...]:
-    """What once found something: `corpus/NAME.hex`, one a line; lines with # are words."""
-    file = Path(__file__).parent / "corpus" / f"{name}.hex"
-    if not file.exists():
-        return ()
-    lines = file.read_text(encoding="ascii").splitlines()
-    return tuple(bytes.fromhex(line) for line in lines if line and not line.startswith("#"))
+    """What once raised, and more of its kind: `corpus/NAME.hex`, one a line, `zlib HEX` where it is
+    long; lines with # are words. FileNotFoundError if there is none: a target has to have some."""
+    lines = (CORPUS / f"{name}.hex").read_text(encoding="ascii").splitlines()
+    return tuple(_input(line) for line in lines if line and not line.startswith("#"))
+
+
+def _input(line: str) -> bytes:
+    word, _, digits = line.rpartition(" ")
+    data = bytes.fromhex(digits)
+    return zlib.decompress(data) if word == "zlib" else data
 
 
 TARGETS: dict[str, Fuzzed] = {

@@ -11,7 +11,7 @@ from tests.harness.cluster import ClusterUnderTest
 
 from .live import Health, LivePorts
 from .mutate import mutated
-from .targets import TARGETS, frames_of, packed
+from .targets import CORPUS, TARGETS, frames_of, kept, packed
 
 RUNS, SLOW_RUNS = 1500, 40
 MIB = 2**20
@@ -32,6 +32,11 @@ def test_no_bytes_raise_anything_else_than_a_refusal(name: str) -> None:
             target.run(data)
         except Exception as error:  # noqa: BLE001 - the bytes are what is wanted
             pytest.fail(f"{type(error).__name__}: {error} of {data.hex()}")
+
+
+def test_each_target_has_a_corpus_and_each_corpus_a_target() -> None:
+    assert {file.name for file in CORPUS.iterdir()} == {f"{name}.hex" for name in TARGETS}
+    assert [name for name in TARGETS if not kept(name)] == []
 
 
 def test_frames_come_back_as_they_were_packed() -> None:
