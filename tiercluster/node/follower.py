@@ -340,8 +340,13 @@ class Follower:
         if barrier:
             self._barriers[barrier] = version
         elif command_id:
-            self._early.append(Outcome(command_id, code, reason, version))
+            self._learned(Outcome(command_id, code, reason, version))
         self._catch_up()
+
+    def _learned(self, outcome: Outcome) -> None:
+        """Once, though a command that was proposed again is answered as often."""
+        if all(early.command_id != outcome.command_id for early in self._early):
+            self._early.append(outcome)
 
     def _turned_down(self, reply: Reply) -> None:
         """REFUSED and UNKNOWN_REF are outcomes; anything else means: not decided, ask again."""

@@ -72,7 +72,7 @@ class Proposals:
         subjects = {p.command.id: subject for subject, p in self._in_flight.items()}
         settled = []
         for outcome in _newer(state.outcomes, self._last_seen):
-            subject = subjects.get(outcome.command_id)
+            subject = subjects.pop(outcome.command_id, None)
             if subject is not None:
                 done = self._in_flight.pop(subject)
                 self._pauses[subject] = (done.key, now + PAUSE_S[outcome.code])

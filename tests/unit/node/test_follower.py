@@ -228,8 +228,11 @@ def test_what_became_of_a_report_is_told_after_the_map_that_it_made(world: World
     report = ReportUnreachable(id="r1", by="n1", node="n3", incarnation="n3#1")
     world.follower._send_proposal(encode_command(report))
     rid = decode_request(world.sent[-1]).rid
+    world.follower._send_proposal(encode_command(report))  # again, under the same id
+    again = decode_request(world.sent[-1]).rid
     decided = Decided(OutcomeCode.DONE, "recorded", NEWER.version)
-    world.arrived.append(encode_reply(Reply(Kind.PROPOSE, rid, 0, 0, Status.OK, decided)))
+    for asked in (rid, again):
+        world.arrived.append(encode_reply(Reply(Kind.PROPOSE, asked, 0, 0, Status.OK, decided)))
     world.follower._receive(world)  # type: ignore[arg-type]
     assert world.told == []
     world.hear_map(out)
