@@ -16,13 +16,14 @@ from dataclasses import dataclass
 import zmq
 
 from tests.harness import zmtp
-from tests.harness.cluster import ClusterUnderTest
+from tests.harness.cluster import ClusterUnderTest, wait_until
 from tiercluster import Client
 
 from . import seeds
 from .mutate import mutated
 
 ANSWERS_S = 0.002  # waited for, now and then
+QUORUM_S = 20.0  # until elections that were disturbed have come to an end
 
 
 @dataclass(slots=True)
@@ -138,6 +139,7 @@ class Health:
         self.cluster = cluster
         self._pids = [process.pid for process in cluster.processes.values()]
         self.client = Client(cluster.addresses, timeout=5.0)
+        self.admin = cluster.admin()
         self.rss_start = self.rss()
         self._number = 0
 
@@ -149,8 +151,13 @@ class Health:
         assert all(self.cluster.is_alive(node) for node in self.cluster.ids), "a node ended"
         self._number += 1
         values = {f"health{i}": self._number for i in range(30)}
+        wait_until(self._has_quorum, QUORUM_S, "all nodes have a quorum")
         assert self.client.set_many(values) == []
         assert self.client.get_many(values) == values
+
+    def _has_quorum(self) -> bool:
+        said = [self.admin.status_of(self.cluster.address(node)) for node in self.cluster.ids]
+        return all(status is not None and status["quorum"] for status in said)
 
     def logs(self) -> list[str]:
         """Lines that speak of a failure inside a node."""
@@ -159,4 +166,5 @@ class Health:
         return [line for line in lines if any(word in line for word in bad)]
 
     def close(self) -> None:
+        self.admin.close()
         self.client.close()
