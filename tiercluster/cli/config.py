@@ -137,10 +137,7 @@ def from_toml(text: str, origin: str) -> dict[str, Given]:
     """What a TOML file gives; ConfigError names what it cannot mean."""
     try:
         document = tomllib.loads(text)
-    except (
-        ValueError,
-        RecursionError,
-    ) as error:  # of numbers and of depths that Python limits, too
+    except (ValueError, RecursionError) as error:  # numbers and depths that Python limits, too
         raise ConfigError([f"{origin} is no TOML: {error}"]) from error
     given: dict[str, Given] = {}
     problems: list[str] = []

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import select
 import threading
 import time
 
@@ -21,7 +22,7 @@ from tiercluster.tiermap import NodeState, TierMap
 
 from .codec import encode_request
 from .errors import ProtocolError, TierclusterError, Unavailable
-from .link import CurveKeys, Link, new_context
+from .link import Context, CurveKeys, Link, new_context
 from .members import Members
 from .nearcache import NearCache
 from .routing import Router
@@ -118,11 +119,9 @@ class NearFeed:
     # --- the thread -----------------------------------------------------------------------------
 
     def _run(self) -> None:
-        try:
-            context = new_context()
-        except Unavailable as error:
-            _log.warning("no near cache: %s", error)
-            return
+        while (context := self._new_context()) is None:
+            if self._is_stopped:
+                return
         members = Members(context, self._seeds, self._keys, self.client, None, None, None)
         try:
             self._loop(members)
@@ -132,6 +131,17 @@ class NearFeed:
             self._give_up()
             members.close()
             context.term()
+
+    def _new_context(self) -> Context | None:
+        """None where there can be none yet; it has waited then."""
+        try:
+            return new_context()
+        except Unavailable as error:
+            _log.info("near cache: %s", error)
+        poller = select.poll()
+        poller.register(self._wake_reader, select.POLLIN)
+        poller.poll(AGAIN_S * 1000)
+        return None
 
     def _loop(self, members: Members) -> None:
         while not self._is_stopped:

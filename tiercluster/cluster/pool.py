@@ -87,7 +87,7 @@ class Pool:
             if self.is_closed:
                 raise Unavailable("the client is closed")
             if self._context is None:
-                self._context = new_context()
+                self._context = new_context(has_many=True)
             session = Session(self._context, self.seeds, self.keys, self._router)
             self._live.add(session)
             return session

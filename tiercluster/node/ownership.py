@@ -103,8 +103,8 @@ class Ownership:
         """Whether somebody who is out now may hold a lease when all others have confirmed: one that
         was removed while UP, that went together with one who may have granted to it, that had not
         applied the map of those who voted it out, or in whose name another process joined
-        elsewhere. Such a lease rests on grants of members that
-        were behind, too; they end when these confirm."""
+        elsewhere. Such a lease rests on grants of members that were behind, too; they end when
+        these confirm."""
         was = old.member(self._node)
         if was is None or was.state is not NodeState.UP or not self._is_ours(was):
             # A newcomer cannot tell when they went, nor whether those who LEFT were UP then.

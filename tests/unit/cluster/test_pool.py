@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import zmq
 
+from tests.harness.cluster import wait_until
 from tiercluster import Client
-from tiercluster.cluster import near, pool
+from tiercluster.cluster import near, nearfeed, pool
 from tiercluster.cluster.forks import _renew, fork_lock
 from tiercluster.cluster.link import new_context
 from tiercluster.cluster.near import Near
@@ -58,7 +59,7 @@ def test_a_lock_that_was_held_at_a_fork_is_open_in_the_child() -> None:
 
 
 def test_a_context_takes_more_sockets_than_many_threads_and_members_need() -> None:
-    context = new_context()
+    context = new_context(has_many=True)
     assert context.get(zmq.MAX_SOCKETS) == context.get(zmq.SOCKET_LIMIT) > 10_000
     context.term()
 
@@ -78,3 +79,20 @@ def test_a_context_that_cannot_be_made_is_unavailable(
         with pytest.raises(Unavailable, match="Too many open files"):
             client.get("k")
     client.close()
+
+
+def test_a_near_cache_begins_once_descriptors_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    contexts, asked = zmq.Context, []
+
+    def refuse_once() -> Any:
+        asked.append(1)
+        if len(asked) == 1:
+            raise zmq.ZMQError(24, "Too many open files")
+        return contexts()
+
+    monkeypatch.setattr(nearfeed, "AGAIN_S", 0.01)
+    monkeypatch.setattr(zmq, "Context", refuse_once)
+    one = Near(10, (ADDRESS,), None, lambda *_: None)
+    one.reading((b"k",))
+    wait_until(lambda: len(asked) == 2, 5, "another try")
+    one.close()
