@@ -1,6 +1,7 @@
 """What a node's death costs in hits: a real trace, with and without a kill -9 in the middle.
 
     python benchmarks/node_death.py ../shared/traces/web12.keys.gz [--replicas 2] [--size 16MiB]
+        [--assert-points 2]     # exit code 1 if more points of hit ratio are lost
 
 Three nodes a run. Each key of the trace is read; a miss is loaded (a value of 1 KiB made of the
 key) and stored. After two thirds of the trace n2 is killed, or not; the hit ratio of the last third
@@ -91,6 +92,8 @@ def main() -> None:
     parser.add_argument("--replicas", type=int, default=2)
     parser.add_argument("--size", default="4MiB", help="of each tier of each node")
     parser.add_argument("--requests", type=int, default=0, help="of the trace; 0: all")
+    parser.add_argument("--assert-points", type=float, default=100.0,
+                        help="exit code 1 if more points of hit ratio are lost")  # fmt: skip
     args = parser.parse_args()
     with gzip.open(args.trace, "rt") as lines:
         keys = [line.strip() for line in lines]
@@ -101,7 +104,10 @@ def main() -> None:
     print(f"{'':12} hit ratio   loads in {WINDOW} reads   failed calls")
     for name, (ratio, loads, failed) in (("no kill", calm), ("n2 killed", killed)):
         print(f"{name:12} {ratio:9.4f}   {loads:20}   {failed:12}")
-    print(f"points lost  {(calm[0] - killed[0]) * 100:9.2f}")
+    lost = (calm[0] - killed[0]) * 100
+    print(f"points lost  {lost:9.2f}")
+    if lost > args.assert_points:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":
