@@ -165,6 +165,22 @@ def test_a_quiet_link_is_kept_warm(a: End, b: End) -> None:
     assert all(isinstance(decode(data), Hello) for data in a.sent)
 
 
+@pytest.mark.parametrize("is_warm", [True, False])
+def test_h17_the_first_vote_after_a_quiet_time_is_heard(a: End, b: End, is_warm: bool) -> None:
+    """The library closes a link that was idle at the first send, so the first election is lost."""
+    met(a, b)
+    for _ in range(960):  # two minutes
+        a.now = b.now = a.now + 0.125
+        for end in (a, b) if is_warm else ():
+            end.links.tick()
+        talk(a, b)
+    a.links.tick()
+    assert ("down" in a.log + b.log) == (not is_warm)
+    assert a.links.send(Node("b"), VOTE) == is_warm
+    talk(a, b)
+    assert ("response_vote" in b.log) == is_warm
+
+
 def test_a_silent_link_goes_down(a: End, b: End) -> None:
     met(a, b)
     a.now += 2.1
