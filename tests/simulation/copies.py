@@ -156,9 +156,12 @@ class Copies:
         steps = self._steps[node.name] = self._steps.get(node.name, 0) + 1
         if has_new_map or steps % EACH == 0:
             self._judge(node, self._least)
-            audit = _front(node)._shard._auditor
-            if audit.stale and self._waits:
-                raise Violation(OLDER, f"{node.name} has found {audit.stale} by itself")
+            self._judge_audit(node)
+
+    def _judge_audit(self, node: SimNode) -> None:
+        audit = _front(node)._shard._auditor
+        if audit.stale and self._waits:
+            raise Violation(OLDER, f"{node.name} has found {audit.stale} by itself")
 
     def _judge(self, node: SimNode, keys: Iterable[bytes]) -> None:
         if not self._is_up_to_date(node):

@@ -14,9 +14,9 @@ from tiercluster.node.streams import Streams
 from tiercluster.node.verbs_write import WriteVerbs
 from tiercluster.tiermap import CopiesApart
 
-from .planting import PROMISES, Bug, all_of, set_to, wrapped
+from .copies import OLDER
+from .planting import COUNTED, EXPIRED, GROW, LOST, WELL, Bug, all_of, only, set_to, wrapped
 
-LOST = PROMISES | {"nothing is lost"}
 OWNERS_GO = ("crash", "kill", "pause", "isolate")
 CUTS = ("cut", "one_way", "flap", "isolate", "kill")
 
@@ -103,60 +103,58 @@ def _never_called_apart(original: Any) -> Any:
     return desires
 
 
+NO_WAIT = set_to(Streams, "concerns", lambda self, origin: False)
+
 COPY_BUGS: dict[str, Bug] = {
-    "answers that do not wait": Bug(
-        set_to(Streams, "concerns", lambda self, origin: False), 0, PROMISES, OWNERS_GO),
+    "answers that do not wait": Bug(NO_WAIT, 0, only(OLDER), OWNERS_GO),
     "copies taken out of order": Bug(
-        wrapped(Copies, "replicate", _in_any_order), 0, PROMISES, CUTS),
+        wrapped(Copies, "replicate", _in_any_order), 9, only(OLDER), CUTS),
     "copies taken from who owns no more": Bug(
-        wrapped(Copies, "_refusal", _from_anybody), 2, PROMISES, ("crash", "stop"),
+        wrapped(Copies, "_refusal", _from_anybody), 2, only(OLDER), ("crash", "stop"),
         every_s=1.0, replicas=3, spikes=0.1),
-    "eras that do not rise": Bug(wrapped(Keeping, "_begin", _same_era), 7, PROMISES, OWNERS_GO),
+    "eras that do not rise": Bug(wrapped(Keeping, "_begin", _same_era), 3, only(OLDER), OWNERS_GO),
     "who is apart keeps its copies": Bug(
-        wrapped(Keeping, "_compare", _holds_on), 0, PROMISES, ("cut",), every_s=1.5),
+        wrapped(Keeping, "_compare", _holds_on), 0, only(OLDER), ("cut",), every_s=1.5),
     "let go, and the peers not told": Bug(
-        wrapped(Streams, "_begin", _as_if_nothing_was_lost), 2, PROMISES, ("pause_many",),
+        wrapped(Streams, "_begin", _as_if_nothing_was_lost), 6, only(OLDER), ("pause_many",),
         every_s=1.5, on_quorum_loss="serve"),
     "an absent key is not dropped": Bug(
-        wrapped(WriteVerbs, "_delete", _drops_what_is_there), 2, PROMISES, ("depose",),
+        wrapped(WriteVerbs, "_delete", _drops_what_is_there), 1, only(OLDER), ("depose",),
         every_s=2.0),
     "a write that was overtaken tells nothing": Bug(
-        wrapped(WriteVerbs, "_copy", _tells_nothing_when_overtaken), 37, PROMISES,
+        wrapped(WriteVerbs, "_copy", _tells_nothing_when_overtaken), 37, only(OLDER),
         ("disk",), every_s=0.6, spikes=0.1),
     "a clear is not copied": Bug(
-        set_to(Streams, "clear", lambda self, prefix, cursor: None), 0, PROMISES, ("depose",),
+        set_to(Streams, "clear", lambda self, prefix, cursor: None), 0, only(OLDER), ("depose",),
         every_s=2.0),
     "the name of a write is not copied": Bug(
-        set_to(Copies, "_remember", lambda self, *args: None), 41, PROMISES, ("kill",),
+        set_to(Copies, "_remember", lambda self, *args: None), 41, only(COUNTED), ("kill",),
         every_s=3.0, counts=0.6),
     "what another copy may lack is shown": Bug(
         all_of(set_to(keeping, "_may_differ", lambda *args: False),
-               set_to(keeping, "unsteady", lambda old, new: frozenset())), 11, PROMISES, ("kill",),
-        every_s=1.0, replicas=3, spikes=0.1),
+               set_to(keeping, "unsteady", lambda old, new: frozenset())), 3, only(OLDER),
+        ("kill",), every_s=1.0, replicas=3, spikes=0.1),
     "maps passed over are no gap": Bug(
         all_of(set_to(keeping, "kept_in_between", lambda *args: None),
-               set_to(keeping, "unsteady", lambda old, new: frozenset())), 33, PROMISES,
-        ("crash", "kill"),
-        ("n3",), every_s=0.6, lags=0.3),
+               set_to(keeping, "unsteady", lambda old, new: frozenset())), 33, only(OLDER),
+        ("crash", "kill"), ("n3",), every_s=0.6, lags=0.3),
     "a write that moved is said to be done": Bug(
-        set_to(Streams, "_give_up_moved", lambda self, is_same_ring: None), 1, PROMISES,
-        ("crash", "kill"),
-        every_s=1.0, spikes=0.1),
+        set_to(Streams, "_give_up_moved", lambda self, is_same_ring: None), 3, only(OLDER),
+        ("crash", "kill"), every_s=1.0, spikes=0.1),
     "a touch is not copied": Bug(
-        set_to(Streams, "touch", lambda self, *args: None), 114, frozenset({"expired read"}),
+        set_to(Streams, "touch", lambda self, *args: None), 114, only(EXPIRED),
         ("kill",), every_s=0.6, touches=True),
     "copies outlive a clean stop": Bug(
-        set_to(Stopping, "_forget_copies", lambda self: None), 43, PROMISES,
+        set_to(Stopping, "_forget_copies", lambda self: None), 43, only(GROW),
         ("stop", "stop_all"), every_s=1.0, touches=True),
     "who has closed its store confirms": Bug(
-        set_to(Stopping, "is_closing", property(lambda self: False)), 62, PROMISES,
+        set_to(Stopping, "is_closing", property(lambda self: False)), 62, only(GROW),
         ("stop", "stop_all"), every_s=1.0, touches=True, slow_close_s=0.6),
     "said to be filled, and nothing sent": Bug(
-        set_to(Filling, "begin", _only_says_filled), 0,
-        LOST, is_roomy=True),
+        set_to(Filling, "begin", _only_says_filled), 1, only(LOST), is_roomy=True),
     "whole from the start": Bug(
-        set_to(Keeping, "is_whole", property(lambda self: True)), 0, LOST, is_roomy=True),
+        set_to(Keeping, "is_whole", property(lambda self: True)), 0, only(LOST), is_roomy=True),
     "nobody is ever called apart": Bug(
-        wrapped(CopyWatch, "desires", _never_called_apart), 4, frozenset({"gets well"}),
+        wrapped(CopyWatch, "desires", _never_called_apart), 5, only(WELL),
         ("depose",), every_s=2.0, ends_apart=True),
 }  # fmt: skip

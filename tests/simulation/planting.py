@@ -9,9 +9,23 @@ from inspect import isfunction, signature
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
+from .checkers import Checkers
+from .copies import AGREE, KEPT, OLDER, Copies
 from .plan import Plan, roomy_plan, rough_plan
 
 Plant = Callable[[ExitStack], None]
+
+OWNER, STALE, GROW = "one owner at a time", "stale read", "versions grow"
+COUNTED, CAS, EXPIRED = "counted once", "cas sees the newest", "expired read"
+LOST, WELL = "nothing is lost", "gets well"
+COPIES = (OLDER, KEPT, AGREE)
+# Those that find a bug of copies, or of owners, before any client is told what it should not be.
+JUDGES: dict[str, tuple[tuple[type, str], ...]] = {
+    OLDER: ((Copies, "_judge"), (Copies, "_judge_audit")),
+    KEPT: ((Copies, "_judge_keepers"),),
+    AGREE: ((Copies, "compare"),),
+    OWNER: ((Checkers, "_judge_owners"),),
+}
 
 
 def set_to(owner: Any, name: str, value: Any) -> Plant:
@@ -34,9 +48,20 @@ def all_of(*plants: Plant) -> Plant:
     return plant
 
 
+def only(*invariants: str) -> frozenset[str]:
+    return frozenset(invariants)
+
+
+def muted(*invariants: str) -> Plant:
+    """Nobody looks whether these hold (`JUDGES`)."""
+    judges = [judge for invariant in invariants for judge in JUDGES[invariant]]
+    return all_of(*[set_to(owner, name, lambda *told: None) for owner, name in judges])
+
+
 class Bug(NamedTuple):
-    """``seed``: a world that has found it; ``found``: the invariants that it breaks; the others
-    say what is special about the rough world in which it shows soon."""
+    """``seed``: a world that has found it; ``found``: the invariants that it breaks; ``mute``:
+    those that would be found broken before; the others say what is special about the rough world
+    in which it shows soon."""
 
     plant: Plant
     seed: int
@@ -53,6 +78,7 @@ class Bug(NamedTuple):
     counts: float = 0.25
     touches: bool = False
     slow_close_s: float = 0.0
+    mute: tuple[str, ...] = ()
 
     def plan(self, seed: int) -> Plan:
         plan = rough_plan(seed, *self.faults, victims=self.victims)
@@ -63,8 +89,3 @@ class Bug(NamedTuple):
         if self.spikes is not None:
             plan = replace(plan, spikes=self.spikes)
         return roomy_plan(plan) if self.is_roomy else plan
-
-
-OWNER, STALE, GROW = "one owner at a time", "stale read", "versions grow"
-COPIES = frozenset({"copies are never older", "acknowledged means kept", "copies agree"})
-PROMISES = COPIES | {STALE, GROW, OWNER, "counted once", "cas sees the newest"}

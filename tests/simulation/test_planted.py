@@ -1,0 +1,54 @@
+"""Every planted bug is found, and every invariant by a bug that demands it."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from pathlib import Path
+
+import pytest
+
+from .planted import BUGS, found_in
+
+HERE = Path(__file__).parent
+MORE = 25  # worlds tried until a planted bug is found, from the one that found it first
+MOST = 2  # invariants of a bug that shows that these are judged
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_a_planted_bug_is_found(name: str) -> None:
+    bug, others = BUGS[name], set()
+    for seed in range(bug.seed, bug.seed + MORE):
+        found = found_in(name, seed)
+        assert found != "raises", f"{name}: a core raises in world {seed}"
+        if found in bug.found:
+            return
+        others.add(found)
+    pytest.fail(f"{name}: {sorted(bug.found)} not in worlds {bug.seed} to {seed}, but {others}")
+
+
+def invariants() -> set[str]:
+    """All that the code may raise a Violation of."""
+    return {
+        invariant
+        for path in sorted(HERE.glob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Raise)
+        for invariant in _named_by(node.exc, path.stem)
+    }
+
+
+def _named_by(raised: ast.expr | None, module: str) -> list[str]:
+    if not isinstance(raised, ast.Call) or getattr(raised.func, "id", "") != "Violation":
+        return []
+    invariant = raised.args[0]
+    if isinstance(invariant, ast.Constant):
+        return [str(invariant.value)]
+    assert isinstance(invariant, ast.Name), "an invariant is a text, or has a name"
+    return [getattr(importlib.import_module(f".{module}", __package__), invariant.id)]
+
+
+def test_every_invariant_is_demanded_by_a_planted_bug() -> None:
+    assert len(invariants()) >= 19
+    demanded = {what for bug in BUGS.values() if len(bug.found) <= MOST for what in bug.found}
+    assert invariants() == demanded
