@@ -83,6 +83,7 @@ def judged(tmp_path: Path, scenario: str, *, bound_s: float) -> Iterator[Cluster
         near_hits=hits,
         invalidations=sum(stats.near_invalidations for stats in traffic.stats),
         resets=sum(stats.near_resets for stats in traffic.stats),
+        audited=sum(stats.near_audited for stats in traffic.stats),
         behind=sum(age > 0 for age in ages),
         oldest_s=max(ages),
         p999_s=percentile(ages, 0.999),
@@ -90,6 +91,7 @@ def judged(tmp_path: Path, scenario: str, *, bound_s: float) -> Iterator[Cluster
     assert hits > 1000
     assert len(traffic.stats) == 2
     assert max(ages) <= bound_s
+    assert [stats.near_stale for stats in traffic.stats] == [0, 0]
 
 
 def test_copies_are_recalled_while_nothing_fails(tmp_path: Path) -> None:

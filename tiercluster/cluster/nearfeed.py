@@ -252,7 +252,8 @@ class NearFeed:
     def _audit(self, members: Members, now: float) -> None:
         """Ask each node about some of the copies that we have of its keys. What it tells us of
         changes comes by this same connection, before its answer: a copy that is still here then and
-        older than the answer is a broken promise."""
+        older than the answer is a broken promise. What the node does not have it may have evicted:
+        a deleted value that lives on here is not found."""
         self._audits.clear()
         with self._lock:
             copies = list(self._cache.copies(now))

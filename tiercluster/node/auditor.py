@@ -4,7 +4,8 @@
 
 An owner answers for a key when all who keep it have confirmed what it says. So a copy that is
 older when the answer comes, under the same map, is a broken promise and no race: the count must be
-0 for ever. A key that the owner does not have proves nothing: it may have been evicted there.
+0 for ever. A key that the owner does not have proves nothing: it may have been evicted there. So a
+deleted value that lives on in a copy is not found here; the simulation looks for those.
 """
 
 from __future__ import annotations

@@ -9,9 +9,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from tests.unit.node.test_front import FrontWorld
 from tiercluster.node.coordinator import Coordinator
 from tiercluster.node.http import MAX_CONNECTIONS, HttpServer
 from tiercluster.node.messages import PeerHeard, ServingChanged, ShardStats, TierStats
@@ -86,6 +88,17 @@ def test_what_the_shard_and_the_control_worker_counted_is_shown(scraped: Scraped
     version = scraped.state.map.version
     scraped.tell(PeerHeard("n2", "n2#1", 0.0, version, "other", False))
     assert scraped.event("digest_mismatches") == 1
+
+
+def test_what_the_auditor_of_copies_found_is_shown_by_the_name_that_alarms_are_set_on(
+    scraped: Scraped,
+) -> None:
+    shard: Any = FrontWorld().front._shard
+    scraped.tell(shard.stats())
+    assert (scraped.event("copies_audited"), scraped.event("copies_stale")) == (0, 0)
+    shard._auditor.checked, shard._auditor.stale = 7, 2
+    scraped.tell(shard.stats())
+    assert (scraped.event("copies_audited"), scraped.event("copies_stale")) == (7, 2)
 
 
 @pytest.mark.parametrize("name", ["denied", "refused", "digest_mismatches", "failed_frames"])
