@@ -24,6 +24,7 @@ from tiercluster.tiermap.raft import (
     ReplicaSettings,
     Sick,
 )
+from tiercluster.tiermap.raft.member import Member
 from tiercluster.tiermap.raft.transport import ZmqWire
 
 from .raft_loopback import Loopback
@@ -156,6 +157,30 @@ def test_a_full_disk_takes_one_member_out_and_it_heals(
     three.barrier(sick, "again")
 
     assert three.ears[sick].state[-1] == "while one is sick"
+
+
+def test_h18_a_loop_that_ends_by_a_bug_says_so_and_begins_anew(
+    make: MakeLoopback, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    alone = make(1, heal_first_s=0.05, heal_max_s=0.1)
+    alone.start()
+    alone.commit("n1", "before")
+    ear, bugs, tick = alone.ears["n1"], [KeyError("a bug")], Member.tick
+
+    def ticks(self: Member[Any], wait_s: float) -> None:
+        if bugs:
+            raise bugs.pop()
+        tick(self, wait_s)
+
+    monkeypatch.setattr(Member, "tick", ticks)
+    ear.wait(lambda: ear.has(Healed))
+    alone.commit("n1", "after")
+
+    assert ear.has(Sick, reason="internal error: KeyError('a bug')")
+    assert [r.levelname for r in caplog.records if r.message == "the replica failed"] == [
+        "CRITICAL"
+    ]
+    assert ear.state == ("before", "after")
 
 
 def test_a_missing_vote_file_keeps_a_member_out_and_says_what_to_do(
