@@ -110,7 +110,7 @@ BUGS: dict[str, Bug] = COPY_BUGS | CHECK_BUGS | {
     "a lease too long": Bug(wrapped(Lease, "_recompute", _longer_lease), 3, only(OWNER)),
     "grants to the reported": Bug(wrapped(Peering, "pinged", _grants_all), 6, only(OWNER),
                                     ("one_way", "cut", "slow", "isolate")),
-    "late requests served": Bug(wrapped(Gate, "check", _no_deadline), 0, only(STALE, COUNTED),
+    "late requests served": Bug(wrapped(Gate, "check", _no_deadline), 0, only(STALE),
                                 ("cut_client",)),
     "one report is a majority": Bug(
         set_to(node_steps, "_is_voted_out", lambda member, others: bool(member.unreachable_by)),

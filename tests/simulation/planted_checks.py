@@ -11,13 +11,14 @@ from tiercluster.node.coordinator import Coordinator
 from tiercluster.node.directory import Directory
 from tiercluster.node.front import Front
 from tiercluster.node.messages import UseMap
+from tiercluster.node.peerbook import PeerBook
 from tiercluster.node.streams import Streams
-from tiercluster.node.verbs_read import ReadVerbs
+from tiercluster.node.verbs_read import ReadVerbs, _Gathering
 from tiercluster.tiermap import apply, decode_command
 
 from .copies import AGREE, KEPT, OLDER
 from .planted_copies import NO_WAIT, OWNERS_GO
-from .planting import COPIES, GROW, STALE, Bug, all_of, only, wrapped
+from .planting import COPIES, GROW, STALE, Bug, all_of, only, set_to, wrapped
 
 
 def _no_floors(original: Any) -> Any:
@@ -84,6 +85,22 @@ def _cut_short(original: Any) -> Any:
     return get
 
 
+def _in_another_order(original: Any) -> Any:
+    """The values of a batch, the last key's first."""
+
+    def answer(self: _Gathering, now: float) -> Any:
+        self.sizes.reverse()
+        self.chunks.reverse()
+        return original(self, now)
+
+    return answer
+
+
+def _the_next_best(self: PeerBook, key: bytes) -> str:
+    """A node whose cold tier may be out, or that may be out itself."""
+    return next((m.id for m in self._map.members if m.id != self._node), "")
+
+
 def _without_flags(original: Any) -> Any:
     def put(self: Streams, slot: int, key: bytes, version: int, flags: int, *rest: Any) -> None:
         original(self, slot, key, version, 0, *rest)
@@ -98,6 +115,11 @@ CHECK_BUGS: dict[str, Bug] = {
         _one_version_a_turn, 1, only("one version, two values"), ("pause",), every_s=0.6),
     "a value cut short": Bug(
         wrapped(ReadVerbs, "get", _cut_short), 1, only("a value nobody wrote")),
+    "a batch in another order": Bug(
+        wrapped(_Gathering, "answer", _in_another_order), 3, only("one version, two values")),
+    "any node stands in": Bug(
+        set_to(PeerBook, "stand_in", _the_next_best), 5, only("tiers as the map says"),
+        ("disk", "operator")),
     "flags are not copied": Bug(
         wrapped(Streams, "put", _without_flags), 0, only(AGREE), ("pause_client",), every_s=3.0),
     "answers that do not wait, by what is kept": Bug(

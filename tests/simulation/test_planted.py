@@ -12,7 +12,6 @@ from .planted import BUGS, found_in
 
 HERE = Path(__file__).parent
 MORE = 25  # worlds tried until a planted bug is found, from the one that found it first
-MOST = 2  # invariants of a bug that shows that these are judged
 
 
 @pytest.mark.parametrize("name", BUGS)
@@ -50,5 +49,6 @@ def _named_by(raised: ast.expr | None, module: str) -> list[str]:
 
 def test_every_invariant_is_demanded_by_a_planted_bug() -> None:
     assert len(invariants()) >= 19
-    demanded = {what for bug in BUGS.values() if len(bug.found) <= MOST for what in bug.found}
-    assert invariants() == demanded
+    assert invariants() == {
+        what for bug in BUGS.values() if len(bug.found) == 1 for what in bug.found
+    }
