@@ -6,6 +6,7 @@ import bisect
 import itertools
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -64,17 +65,41 @@ class Readers(Crew):
         return loaded / (until - since), loaded / max(len(calls), 1)
 
 
-def storm(tmp_path: Path, warm_up_s: float, window_s: float, scenario: str) -> None:
+Break = Callable[[ClusterUnderTest], float]
+
+
+def fail_tier(cluster: ClusterUnderTest) -> float:
+    """Seconds until everybody knows."""
+    assert cluster.cli("fault", "inject", "n2/cold", "--kind", "eio").code == 0
+    return cluster.wait_state("n2/cold", "DOWN")
+
+
+def heal_tier(cluster: ClusterUnderTest) -> float:
+    assert cluster.cli("fault", "clear", "n2/cold").code == 0
+    return cluster.wait_state("n2/cold", "UP")
+
+
+def kill_node(cluster: ClusterUnderTest) -> float:
+    cluster.kill("n2")
+    return cluster.wait_state("n2", "DOWN")
+
+
+def restart_node(cluster: ClusterUnderTest) -> float:
+    """It takes copies of what it will own before it owns anything."""
+    cluster.restart("n2")
+    return cluster.wait_state("n2", "UP")
+
+
+def storm(tmp_path: Path, warm_up_s: float, window_s: float, scenario: str,
+          fail: Break = fail_tier, heal: Break = heal_tier) -> None:  # fmt: skip
     with ClusterUnderTest(tmp_path, sizes=SMALL) as cluster, Readers(cluster.addresses) as readers:
         time.sleep(warm_up_s)
         steady_at = time.monotonic()
         time.sleep(window_s)
         failed_at = time.monotonic()
-        assert cluster.cli("fault", "inject", "n2/cold", "--kind", "eio").code == 0
-        down_s = cluster.wait_state("n2/cold", "DOWN")
+        down_s = fail(cluster)
         time.sleep(window_s)
-        assert cluster.cli("fault", "clear", "n2/cold").code == 0
-        cluster.wait_state("n2/cold", "UP")
+        heal(cluster)
         back_at = time.monotonic()
         time.sleep(window_s)
         until = time.monotonic()
@@ -101,3 +126,8 @@ def test_a_tier_that_returns_brings_no_storm(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_tier_that_returns_brings_no_storm_in_a_longer_look(tmp_path: Path) -> None:
     storm(tmp_path, 60.0, 30.0, "recovery_storm")
+
+
+@pytest.mark.slow
+def test_a_node_that_returns_brings_no_storm(tmp_path: Path) -> None:
+    storm(tmp_path, 30.0, 15.0, "recovery_storm_node", kill_node, restart_node)

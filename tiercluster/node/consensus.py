@@ -27,6 +27,13 @@ class Source(Protocol):
     def stop(self, timeout_s: float = 2.0) -> None: ...
 
 
+class Voter(Source, Protocol):
+    """A replica."""
+
+    @property
+    def stalled_s(self) -> float: ...
+
+
 class Feed(Source, Protocol):
     """What a node follows that does not vote."""
 
@@ -44,7 +51,7 @@ class Consensus:
 
     def __init__(
         self,
-        replica: Source | None,
+        replica: Voter | None,
         make_feed: Callable[[MapState, str], Feed],
         use_keys: Callable[[NodeKeys], None] = _no_keys,
     ) -> None:
@@ -58,6 +65,11 @@ class Consensus:
         for source in (self._replica, self._feed):
             if source is not None:
                 source.start()
+
+    @property
+    def stalled_s(self) -> float:
+        """How long this voter's replica has not come round; 0 for a follower."""
+        return self._replica.stalled_s if self._replica is not None else 0.0
 
     @property
     def _source(self) -> Source:

@@ -26,6 +26,7 @@ class ConsensusView:
         self._newest_heard, self.heard_from = 0, ""
         self._behind_since: float | None = None
         self.is_left_behind = False
+        self._is_stalled = False  # the replica
 
     def stands(self, standing: Standing, now: float) -> None:
         """The replica's own standing has a term, that which the feed tells of has none; it may
@@ -41,6 +42,12 @@ class ConsensusView:
         self.sick = ""
         self._use(self._own, now)
 
+    def stalled(self, is_stalled: bool, now: float) -> None:
+        """What the replica told last counts no more while it does not come round."""
+        self._is_stalled = is_stalled
+        if not self.sick:
+            self._use(Standing(None, False, False, 0) if is_stalled else self._own, now)
+
     # --- left behind: the others decide, and the replica does not hear of it ---------------------
 
     def heard_of(self, version: int, node: str) -> None:
@@ -51,8 +58,8 @@ class ConsensusView:
     def is_news(self, version: int, now: float) -> bool:
         """Whether `is_left_behind` has changed. It becomes true when a member has told of a newer
         map than ``version``, ours, and for LEFT_BEHIND_S our replica has had neither that nor a
-        quorum: its link to the leader is cut, while others still reach both."""
-        if self._join or self.sick or self._own.quorum:
+        quorum: its link to the leader is cut, while others still reach both, or it hangs."""
+        if self._join or self.sick or (self._own.quorum and not self._is_stalled):
             self._behind_since = None
             return self._turn(False, now)
         if version < self._newest_heard and self._behind_since is None:

@@ -13,7 +13,7 @@ from typing import Any, assert_never
 
 import structlog
 
-from tiercluster.tiermap.raft import ReplicaEvent
+from tiercluster.tiermap.raft import ReplicaEvent, Stalled
 
 from .actions import (
     Action,
@@ -37,6 +37,8 @@ from .view import NodeView
 
 INBOX_LIMIT = 20_000
 TICK_S = 0.02
+STALLED_S = 1.0  # without a turn of the replica's loop, which waits 20 ms at most
+LATE_LOOKS = 5
 
 log = structlog.get_logger("tiercluster.control")
 
@@ -67,6 +69,7 @@ class ControlWorker:
         self._log = log.bind(node=settings.id)
         self._is_stopping = threading.Event()
         self._is_finished = False
+        self._late_looks, self._is_stalled = 0, False  # of and at the replica
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
 
     # --- from any thread ------------------------------------------------------------------------
@@ -108,8 +111,18 @@ class ControlWorker:
             poll.poll(TICK_S * 1000)
             for event in self.inbox.drain():
                 self._handle(event)
+            self._watch_replica()
             self._carry_out(self._coordinator.tick(time.monotonic(), time.time()))
             self._view = self._coordinator.view()
+
+    def _watch_replica(self) -> None:
+        """Its thread hangs when its disk does, and cannot say so itself. One late look says
+        nothing: the whole process may have been stopped."""
+        is_late = self.consensus.stalled_s > STALLED_S
+        self._late_looks = self._late_looks + 1 if is_late else 0
+        if (is_stalled := self._late_looks >= LATE_LOOKS) != self._is_stalled:
+            self._is_stalled = is_stalled
+            self._handle(Stalled(is_stalled))
 
     def _handle(self, event: ControlEvent | CutOff | UseKeys) -> None:
         match event:

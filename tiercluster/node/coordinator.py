@@ -14,7 +14,15 @@ from collections import Counter
 from collections.abc import Callable
 
 from tiercluster.tiermap import MapState, Tier, encode_command
-from tiercluster.tiermap.raft import Applied, BarrierDone, Counted, Healed, Sick, Standing
+from tiercluster.tiermap.raft import (
+    Applied,
+    BarrierDone,
+    Counted,
+    Healed,
+    Sick,
+    Stalled,
+    Standing,
+)
 
 from .actions import (
     Action,
@@ -192,6 +200,9 @@ class Coordinator:
                 self._consensus.stands(event, now)
             case Counted():
                 self._consensus.counted = event
+            case Stalled(is_stalled):
+                self._consensus.stalled(is_stalled, now)
+                self._decided("warning", "replica_stalled" if is_stalled else "replica_goes_on")
             case BarrierDone(token, ok):
                 if self._consensus.barrier_done(token, ok, now):
                     self._decided("info", "caught_up", map_version=self._state.map.version,

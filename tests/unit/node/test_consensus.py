@@ -11,6 +11,8 @@ ALONE = MapState(TierMap("c", 7, 3, (Member("n1", "a:1"),)))
 
 
 class Source:
+    stalled_s = 3.0
+
     def __init__(self, name: str, log: list[str]) -> None:
         self.name, self.log = name, log
 
@@ -92,3 +94,8 @@ def test_a_partition_holds_for_the_replica_and_for_a_feed_that_comes_later() -> 
     world.consensus.follow_feed(STATE)
     assert "replica is cut off from n2" in world.log
     assert "feed is cut off from n2" in world.log
+
+
+def test_only_a_voter_has_a_replica_that_can_hang() -> None:
+    assert World().consensus.stalled_s == 3.0
+    assert World(votes=False).consensus.stalled_s == 0.0

@@ -7,14 +7,16 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.harness.cluster import wait_until
 from tiercluster.node.consensus import Consensus
-from tiercluster.node.control import ControlWorker
+from tiercluster.node.control import STALLED_S, ControlWorker
 from tiercluster.node.messages import (
     ColdReady,
     CutOff,
     ServingChanged,
     ShardOrder,
     ShardStopped,
+    StandingKnown,
     StopServing,
     UseMap,
 )
@@ -24,7 +26,9 @@ from tiercluster.tiermap.raft import Applied, BarrierDone, Cut, Standing
 
 
 class _AtOnce:
-    """A replica that commits at once."""
+    """A replica that commits at once, as long as it comes round."""
+
+    stalled_s = 0.0
 
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
@@ -57,11 +61,12 @@ class Bench:
         self.cuts: list[Cut] = []
         self.ready, self.ended = threading.Event(), threading.Event()
         self.is_full = False
+        self.replica = _AtOnce(self)
         self.worker = ControlWorker(
             NodeSettings(),
             "t",
             tell_shard=self._order,
-            make_consensus=lambda tell: Consensus(_AtOnce(self), lambda state: _AtOnce(self)),
+            make_consensus=lambda tell: Consensus(self.replica, lambda state, first: _AtOnce(self)),
             on_ready=self.ready.set,
             on_end=self.ended.set,
         )
@@ -133,3 +138,18 @@ def test_a_bug_in_the_control_worker_ends_the_node_and_not_well(
     bench.worker.start()
     assert bench.ended.wait(5)
     assert not bench.worker.ended_well
+
+
+def test_a_replica_that_hangs_has_no_quorum_until_it_comes_round(bench: Bench) -> None:
+    bench.start()
+    assert bench.ready.wait(5)
+
+    def says_quorum(quorum: bool) -> bool:
+        known = [o for o in bench.orders if isinstance(o, StandingKnown)]
+        return bool(known) and known[-1].quorum is quorum
+
+    wait_until(lambda: says_quorum(True), 5, "it has a quorum")
+    bench.replica.stalled_s = STALLED_S + 0.1
+    wait_until(lambda: says_quorum(False), 5, "what it said last counts no more")
+    bench.replica.stalled_s = 0.0
+    wait_until(lambda: says_quorum(True), 5, "it counts again")

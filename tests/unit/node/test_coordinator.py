@@ -82,7 +82,15 @@ from tiercluster.tiermap import (
     decode_command,
     encode_command,
 )
-from tiercluster.tiermap.raft import Applied, BarrierDone, Counted, Healed, Sick, Standing
+from tiercluster.tiermap.raft import (
+    Applied,
+    BarrierDone,
+    Counted,
+    Healed,
+    Sick,
+    Stalled,
+    Standing,
+)
 
 O = TypeVar("O")  # noqa: E741
 SETTINGS = NodeSettings(recovery=RecoverySettings(jitter=0.0))
@@ -662,6 +670,24 @@ def test_who_has_a_quorum_or_hears_of_nothing_newer_follows_nobody() -> None:
     world.tell(LOST)  # we are a minority, and so is whom we hear
     world.run(3)
     assert followed(world) == []
+
+
+def test_a_voter_whose_replica_hangs_follows_a_member_that_knows_more() -> None:
+    """Its disk hangs: it goes on saying what it said last, that there is a quorum."""
+    world = World("n2", "n3")
+    world.tell(Stalled(True))
+    assert not world.of(StandingKnown)[-1].quorum
+    world.run(2)
+    assert followed(world) == [], "nobody knows more"
+    hear_of_newer(world)
+    world.run(0.7)
+    assert followed(world) == [FollowFeed(world.state, "n2:1")]
+    world.tell(Standing("n3", False, True, 0))  # of the feed
+    assert world.of(StandingKnown)[-1].quorum
+    world.run(2)
+    world.tell(Stalled(False))
+    assert followed(world)[1:] == [FollowReplica()]
+    assert world.of(StandingKnown)[-1].quorum
 
 
 def test_a_replica_that_goes_out_while_it_is_left_behind_is_waited_for() -> None:

@@ -5,7 +5,7 @@ library are closed and how in docs/decisions/0003-raft-hardening.md.
 """
 
 from .cut import NO_CUT, Cut
-from .events import Applied, BarrierDone, Counted, Healed, ReplicaEvent, Sick, Standing
+from .events import Applied, BarrierDone, Counted, Healed, ReplicaEvent, Sick, Stalled, Standing
 from .files import DamagedError, JournalError
 from .floods import Limits
 from .inlet import Inlet
@@ -37,6 +37,7 @@ __all__ = [
     "ReplicaEvent",
     "ReplicaSettings",
     "Sick",
+    "Stalled",
     "Standing",
     "Watch",
     "hang_up",

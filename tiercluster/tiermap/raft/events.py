@@ -66,4 +66,12 @@ class Healed:
     """This member takes part again."""
 
 
-ReplicaEvent = Applied[S] | Standing | Counted | BarrierDone | Sick | Healed
+@dataclass(frozen=True, slots=True)
+class Stalled:
+    """The replica's loop has not come round for long (its disk hangs), or does so again. Told by
+    who watches it."""
+
+    is_stalled: bool
+
+
+ReplicaEvent = Applied[S] | Standing | Counted | BarrierDone | Sick | Healed | Stalled

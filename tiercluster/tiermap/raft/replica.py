@@ -71,6 +71,7 @@ class Replica(Generic[S]):
         self._counted: Counted | None = None  # as told
         self._count_at = 0.0
         self._sick: str | None = None
+        self._ticked_at = monotonic()
         self._thread = threading.Thread(
             target=self._run, name=f"replica-{settings.node_id}", daemon=True
         )
@@ -113,6 +114,11 @@ class Replica(Generic[S]):
         self._wake()
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
+
+    @property
+    def stalled_s(self) -> float:
+        """How long the loop has not come round, for a watchdog."""
+        return float(monotonic() - self._ticked_at)
 
     def _wake(self) -> None:
         wire = self._wire
@@ -167,6 +173,7 @@ class Replica(Generic[S]):
                 if self._wire is not None:
                     self._wire.cut = self._cut
                 member.tick(self._settings.tick_s)
+                self._ticked_at = monotonic()
         finally:
             self._counted_before = self._count(member)
             self._publish_counted(self._counted_before)
@@ -189,6 +196,7 @@ class Replica(Generic[S]):
         end = monotonic() + pause_s
         while not self._stopping.is_set() and monotonic() < end:
             self._stopping.wait(min(self._settings.barrier_retry_s, pause_s))
+            self._ticked_at = monotonic()
             self._take_barriers()
             self._expire_barriers()
 
