@@ -1,4 +1,7 @@
-"""Every planted bug is found, and every invariant by a bug that demands it."""
+"""Every planted bug is found, every invariant by a bug of its own, and the docs say so.
+
+python -m tests.simulation.planting_table      how many worlds each takes from seed 0
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from .planted import BUGS, found_in
+from .planting_table import invariant_cell
 
 HERE = Path(__file__).parent
+DOCS = HERE.parents[1] / "docs" / "simulation.md"
 MORE = 25  # worlds tried until a planted bug is found, from the one that found it first
 
 
@@ -52,3 +57,12 @@ def test_every_invariant_is_demanded_by_a_planted_bug() -> None:
     assert invariants() == {
         what for bug in BUGS.values() if len(bug.found) == 1 for what in bug.found
     }
+
+
+def test_the_docs_name_every_invariant_and_every_planted_bug() -> None:
+    text = DOCS.read_text()
+    checked = text.partition("## What is checked")[2].partition("\n## ")[0]
+    assert [name for name in sorted(invariants()) if name not in checked] == []
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    found_by = {row[0]: row[1] for row in rows}
+    assert {name: found_by.get(name) for name in BUGS} == {n: invariant_cell(n) for n in BUGS}
