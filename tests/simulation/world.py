@@ -149,7 +149,8 @@ class World:
                 node.crash()
                 node.start()
             operators.restore(node.name)
-        self.loop.run(self.loop.now + 0.8)
+        # A clean stop that was asked for just before may still be under way.
+        self.loop.run(self.loop.now + (3.0 if self.plan.slow_close_s else 0.8))
         for node in self.nodes:
             if not node.is_up:
                 node.start()
