@@ -385,10 +385,9 @@ class Api:
         lease = self.space.locks().prefix + MAKER_MARK + xxh3_128_digest(wire)
         pause = PAUSE_S
         while True:
-            began = monotonic()
+            until = ends_at(lease_s)
             version = yield from self.soft(self._leased(lease, lease_s), -1)
             if version:
-                until = began + lease_s if version > 0 else FOREVER
                 made = yield from self._made_under(lease, version, until, key, wire, make, ttl)
                 if made is not None:
                     return made.value
@@ -411,7 +410,7 @@ class Api:
         came so late that it may have ended, ``until`` (monotonic seconds), and another makes it."""
         try:
             found = yield from self.soft(self.found(wire), None)  # made since we looked
-            if found is not None or monotonic() >= until:
+            if found is not None or (version > 0 and monotonic() >= until):
                 return found
             return Just((yield from self._made(key, make, ttl)))
         finally:
@@ -420,10 +419,10 @@ class Api:
                     yield DeleteOp((lease,), version)
 
 
-def has_lapsed(began: float, ttl: float | None) -> bool:
-    """Whether a lease that was asked for at ``began`` (monotonic seconds) may have ended: it runs
-    from its grant, of which the answer may come late."""
-    return ttl is not None and monotonic() - began >= ttl
+def ends_at(ttl: float | None) -> float:
+    """From when on a lease that is asked for now may have ended (monotonic seconds): it runs from
+    its grant, of which the answer may come late."""
+    return FOREVER if ttl is None else monotonic() + ttl
 
 
 _FIGURES = ("entries", "bytes", "capacity_bytes", "hits", "misses")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from time import monotonic
 
-from .api import Api, Pause, Script, has_lapsed
+from .api import Api, Pause, Script, ends_at
 from .errors import DeadlineExceeded, InvalidKey
 from .keys import Key, encode_key
 from .plan import DeleteOp, OnceStoreOp, PeekOp
@@ -39,12 +39,12 @@ class Lease:
 
     def try_acquire(self) -> Script[bool]:
         add = OnceStoreOp(Mode.ADD, (self.wire,), (b"",), RAW_FLAGS, self.ttl)
-        began = monotonic()
+        until = ends_at(self.ttl)
         yield add
         if not add.versions[0]:
             return False  # what we may hold already is held on
         self.version = add.versions[0]
-        if not has_lapsed(began, self.ttl):
+        if monotonic() < until:
             return True
         yield from self.release()
         return False
@@ -81,9 +81,9 @@ class Lease:
             return False
         left = self.ttl if ttl is None else seconds(ttl)
         cas = OnceStoreOp(Mode.CAS, (self.wire,), (b"",), RAW_FLAGS, left, self.version)
-        began = monotonic()
+        until = ends_at(left)
         yield cas
-        self.version = 0 if has_lapsed(began, left) else cas.versions[0]
+        self.version = cas.versions[0] if monotonic() < until else 0
         return self.version != 0
 
     def locked(self) -> Script[bool]:
