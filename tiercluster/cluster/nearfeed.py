@@ -12,9 +12,9 @@ from __future__ import annotations
 import logging
 import os
 import random
-import select
 import threading
 import time
+from collections.abc import Iterable
 
 import zmq
 
@@ -138,9 +138,7 @@ class NearFeed:
             return new_context()
         except Unavailable as error:
             _log.info("near cache: %s", error)
-        poller = select.poll()
-        poller.register(self._wake_reader, select.POLLIN)
-        poller.poll(AGAIN_S * 1000)
+        self._wait((), AGAIN_S)
         return None
 
     def _loop(self, members: Members) -> None:
@@ -160,10 +158,10 @@ class NearFeed:
         with self._lock:
             self._cache.lost_all()
 
-    def _wait(self, members: Members, seconds: float) -> None:
+    def _wait(self, links: Iterable[Link], seconds: float) -> None:
         poller = zmq.Poller()
         poller.register(self._wake_reader, zmq.POLLIN)
-        for link in members:
+        for link in links:
             poller.register(link.socket, zmq.POLLIN)
             poller.register(link.monitor, zmq.POLLIN)
         poller.poll(max(int(seconds * 1000), 0) + 1)
