@@ -69,7 +69,7 @@ class ControlWorker:
         self._log = log.bind(node=settings.id)
         self._is_stopping = threading.Event()
         self._is_finished = False
-        self._late_looks, self._is_stalled = 0, False  # of and at the replica
+        self._late_looks = 0  # at the replica, one after the other
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
 
     # --- from any thread ------------------------------------------------------------------------
@@ -118,10 +118,10 @@ class ControlWorker:
     def _watch_replica(self) -> None:
         """Its thread hangs when its disk does, and cannot say so itself. One late look says
         nothing: the whole process may have been stopped."""
+        was_stalled = self._late_looks >= LATE_LOOKS
         is_late = self.consensus.stalled_s > STALLED_S
         self._late_looks = self._late_looks + 1 if is_late else 0
-        if (is_stalled := self._late_looks >= LATE_LOOKS) != self._is_stalled:
-            self._is_stalled = is_stalled
+        if (is_stalled := self._late_looks >= LATE_LOOKS) != was_stalled:
             self._handle(Stalled(is_stalled))
 
     def _handle(self, event: ControlEvent | CutOff | UseKeys) -> None:

@@ -105,17 +105,14 @@ class Ownership:
         applied the map of those who voted it out, or in whose name another process joined
         elsewhere. Such a lease rests on grants of members that were behind, too; they end when
         these confirm."""
+        if _somebody_moved(old, new):
+            return True
         was = old.member(self._node)
         if was is None or was.state is not NodeState.UP or not self._is_ours(was):
             # A newcomer cannot tell when they went, nor whether those who LEFT were UP then.
-            somebody_went = any(
-                m.state is not NodeState.UP and m.id != self._node for m in new.members
-            )
-            return somebody_went or _somebody_moved(old, new)
+            return any(m.state is not NodeState.UP and m.id != self._node for m in new.members)
         up = {m.id for m in new.members if m.state is NodeState.UP}
         gone = [m for m in old.members if m.state is NodeState.UP and m.id not in up]
-        if _somebody_moved(old, new):
-            return True
         if not gone:
             return False
         if any(m.id in up and m.since_version > old.version for m in new.members):
