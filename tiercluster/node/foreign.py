@@ -58,7 +58,7 @@ class _Kept:
 def parse_outage(outage: str) -> tuple[TierRef, int]:
     """``n2/cold@7`` to ref and generation; ValueError for anything else."""
     ref, _, generation = outage.partition("@")
-    if len(outage.encode()) > MAX_OUTAGE_BYTES or not generation.isdecimal():
+    if len(outage.encode()) > MAX_OUTAGE_BYTES or not generation.encode().isdigit():
         raise ValueError(f"{outage!r} is no outage")
     return TierRef.parse(ref), int(generation)
 

@@ -38,6 +38,7 @@ from .cold_worker import INBOX_LIMIT, ColdWorker
 from .consensus import Consensus
 from .control import ControlWorker
 from .follower import Follower
+from .heap import share_one_heap
 from .http import HttpServer
 from .inbox import Inbox
 from .keyring import NodeKeys, load_node_keys
@@ -225,6 +226,7 @@ def _load_keys(settings: NodeSettings) -> NodeKeys | None:
 def run_node(settings: NodeSettings, announce: Callable[[str], None]) -> int:
     """Run one node until SIGTERM or SIGINT; 0 after a clean stop, 1 if a worker failed. Calls
     ``announce`` with the node's id once it serves. StartError if it cannot start."""
+    share_one_heap()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
