@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import structlog
@@ -38,7 +38,7 @@ from .cold_worker import INBOX_LIMIT, ColdWorker
 from .consensus import Consensus
 from .control import ControlWorker
 from .follower import Follower
-from .heap import share_one_heap
+from .heap import return_free_pages, share_one_heap
 from .http import HttpServer
 from .inbox import Inbox
 from .keyring import NodeKeys, load_node_keys
@@ -50,6 +50,8 @@ from .settings import NodeSettings
 # that lives for a while may be in a cycle: entries, requests, reads. Tracebacks die young.
 GC_THRESHOLDS = (5_000, 10, 1_000_000)
 SWITCH_INTERVAL_S = 1e-4  # measured: docs/decisions/0005-threads.md
+# How often free pages go back to the system: no more than 1/5000 of the time is spent on it.
+RETURN_S, RETURN_TIMES = 60.0, 5000
 
 
 log = structlog.get_logger("tiercluster.node")
@@ -235,11 +237,24 @@ def run_node(settings: NodeSettings, announce: Callable[[str], None]) -> int:
     _obey_signals(node, settings)
     node.start()  # a StartError comes before there is anything to close
     try:
-        while node.words.get() is not Word.ENDED:
-            node.renew_keys()
+        wait_for_end(node)
     finally:
         node.close()
     return 0 if node.control.ended_well else 1
+
+
+def wait_for_end(node: Node) -> None:
+    """In the main thread, which has nothing else to do: new keys, and the heap's free pages."""
+    pause_s = RETURN_S
+    while True:
+        try:
+            word = node.words.get(timeout=pause_s)
+        except Empty:
+            pause_s = max(RETURN_S, RETURN_TIMES * return_free_pages())
+            continue
+        if word is Word.ENDED:
+            return
+        node.renew_keys()
 
 
 def _obey_signals(node: Node, settings: NodeSettings) -> None:

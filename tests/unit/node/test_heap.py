@@ -1,4 +1,4 @@
-"""share_one_heap: glibc makes no heap for each thread."""
+"""glibc makes no heap for each thread, and what is free goes back to the system."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import cast
 
 import pytest
 
 from tests.harness.process import environment
+from tiercluster.node import run
+from tiercluster.node.run import Word
 
 # Threads that hold blocks at the same time; then malloc_info(3) tells the heaps, as XML.
 PROGRAM = """
@@ -42,6 +47,24 @@ os.unlink(path)
 """
 
 
+# 40 MB in blocks of 8 kB, all freed but the last, which lies on top of them.
+BURST = """
+import os
+from tiercluster.node.heap import return_free_pages, share_one_heap
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+share_one_heap()
+before = resident()
+held = [bytes(8000) for _ in range(5000)]
+del held[:-1]
+kept = resident()
+took_s = return_free_pages()
+print(kept - before, resident() - before, took_s)
+"""
+
+
 def heaps(which: str, **more: str) -> int:
     plain: Mapping[str, str] = {k: v for k, v in environment().items() if k != "MALLOC_ARENA_MAX"}
     answer = subprocess.run(
@@ -66,3 +89,44 @@ def test_threads_share_one_heap() -> None:
 @glibc_only
 def test_what_the_operator_has_set_stands() -> None:
     assert heaps("shared", MALLOC_ARENA_MAX="3") == 3
+
+
+@glibc_only
+def test_the_pages_of_a_burst_go_back() -> None:
+    answer = subprocess.run(
+        [sys.executable, "-c", BURST], env=environment(), capture_output=True, text=True, check=True
+    )
+    kept, left, took_s = (float(word) for word in answer.stdout.split())
+    assert kept > 30e6
+    assert left < 5e6
+    assert took_s > 0
+
+
+class Words(SimpleQueue[Word]):
+    """A queue that is always empty for as long as one waits, until ``rounds`` are over."""
+
+    def __init__(self, rounds: int) -> None:
+        super().__init__()
+        self.waited: list[float | None] = []
+        self._rounds = rounds
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Word:
+        self.waited.append(timeout)
+        if len(self.waited) < self._rounds:
+            raise Empty
+        return Word.ENDED
+
+
+@dataclass
+class Waited:
+    words: Words
+
+
+@pytest.mark.parametrize(("took_s", "pause_s"), [(0.002, 60.0), (0.013, 65.0), (0.2, 1000.0)])
+def test_the_longer_it_takes_the_more_seldom(
+    took_s: float, pause_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "return_free_pages", lambda: took_s)
+    node = Waited(Words(3))
+    run.wait_for_end(cast(run.Node, node))
+    assert node.words.waited == [60.0, pytest.approx(pause_s), pytest.approx(pause_s)]
