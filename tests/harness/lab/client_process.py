@@ -22,6 +22,7 @@ from tiercluster.errors import TierclusterError
 from .records import Call, ClientHistory, ClientPlan
 
 BULK = 16  # keys of a bulk call
+FIRST_MAP_S = 20.0  # the time-out of what is asked before the work begins
 COUNTER_STEP = 1_000_000  # between the values at which counters start: no count reaches the next
 
 
@@ -195,9 +196,11 @@ class Host:
 
     def __init__(self, plan: ClientPlan) -> None:
         self._plan, self._stopping = plan, threading.Event()
+        # the first map may take longer than any call later on
+        with Client(plan.nodes, keys=plan.keys, timeout=FIRST_MAP_S) as early:
+            self._owners = {key: early.explain(key).owner for key in plan.all_own}
         self._client = Client(plan.nodes, keys=plan.keys, timeout=plan.timeout_s)
         first = int(plan.name[1:]) * 10
-        self._owners = {key: self._client.explain(key).owner for key in plan.all_own}
         self._own = [OwnKeys(plan, i, self._client, self._owners) for i in range(plan.threads)]
         self._shared = [SharedKeys(plan, i, self._client, first + i) for i in range(plan.threads)]
         self._threads = [
