@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from typing import Any
 from tests.harness import zmtp
 from tests.harness.cluster import ClusterUnderTest
 from tests.harness.growth import MIB, grown
+from tiercluster.node.heap import return_free_pages, share_one_heap
 
 from .live import Health, LivePorts
 from .mutate import mutated
@@ -58,6 +60,11 @@ class Fuzzer:
         self._target, self._rng = target, random.Random(f"{seed}/{name}")
         self._corpus = list(target.seeds)
 
+    @property
+    def kept_bytes(self) -> int:
+        """Of the inputs that it has kept to build on."""
+        return sum(map(len, self._corpus))
+
     def turn(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
@@ -88,12 +95,13 @@ class Fuzzer:
 
 
 class Memory:
-    """Of this process and the nodes, by name: bytes after the warm-up and at the end, and MiB now
-    and then between them."""
+    """Of this process, but for the inputs that it keeps, and of the nodes, by name: bytes after the
+    warm-up and at the end, and MiB now and then between them."""
 
-    def __init__(self, health: Health, seconds: float) -> None:
+    def __init__(self, fuzzers: Sequence[Fuzzer], health: Health, seconds: float) -> None:
         self.samples: list[dict[str, float]] = []
-        self._health, self._seconds, self._began = health, seconds, time.monotonic()
+        self._fuzzers, self._health = fuzzers, health
+        self._seconds, self._began = seconds, time.monotonic()
         self.start = self.end = self._now()
         self._is_warm = False
 
@@ -108,8 +116,10 @@ class Memory:
 
     def _now(self) -> dict[str, int]:
         gc.collect()
+        return_free_pages()  # as the nodes do
+        kept = sum(fuzzer.kept_bytes for fuzzer in self._fuzzers)
         nodes = zip(self._health.cluster.ids, self._health.rss(), strict=True)
-        return {"fuzzer": zmtp.memory_bytes(os.getpid()), **dict(nodes)}
+        return {"fuzzer": zmtp.memory_bytes(os.getpid()) - kept, **dict(nodes)}
 
 
 def _mib(memory: dict[str, int]) -> dict[str, float]:
@@ -126,7 +136,7 @@ def run(seconds: float, seed: int, found: Path) -> dict[str, Any]:
         ClusterUnderTest(Path(directory), faults=False, sizes=SIZES) as cluster,
     ):
         ports, health = LivePorts(cluster, seed), Health(cluster)
-        memory = Memory(health, seconds)
+        memory = Memory(fuzzers, health, seconds)
         try:
             while time.monotonic() < began + seconds:
                 for fuzzer in fuzzers:
@@ -203,6 +213,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="the figures; default: stdout")
     parser.add_argument("--found", type=Path, default=Path("fuzz-found"))
     given = parser.parse_args()
+    share_one_heap()
     seed = time.time_ns() if given.seed is None else given.seed
     figures = {"seed": seed, **run(given.seconds, seed, given.found)}
     text = json.dumps(figures, indent=1)
