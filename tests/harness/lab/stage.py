@@ -20,7 +20,7 @@ from .cluster import LabCluster
 from .network import Bridge, Network
 from .records import Call, ClientHistory, ClientPlan
 
-CLIENT_READY_S, CLIENT_STOP_S, METRICS_S = 60.0, 30.0, 5.0
+CLIENT_READY_S, CLIENT_STOP_S, METRICS_S = 180.0, 30.0, 5.0
 MUST_BE_ZERO = (
     "digest_mismatches", "raft_digest_mismatches", "raft_failed_frames", "copies_stale",
 )  # fmt: skip
