@@ -1,6 +1,6 @@
 """The long run: every decoder and the ports of a live cluster, for as long as is wanted.
 
-    nice -n 15 python -m tests.fuzz.run --seconds 3600 --out fuzz.json
+    python -m tests.fuzz.run --seconds 3600 --out fuzz.json
 
 Prints a JSON document: runs of each target and how many raised, the slowest run, and the memory of
 this process and of the nodes after the warm-up and at the end. What raised is written to `--found`,

@@ -234,7 +234,7 @@ class Promises:
         before, after = key.count_calls[low[0]], key.count_calls[high[0]]
         unseen = sum(
             other.began < after.ended and other.latest > before.began for other in key.doubtful
-        )
+        ) + _counted_again(key, after)
         if self.firm_since:
             return
         goes_on = 0 <= high[1] - low[1] - 1 <= unseen
@@ -242,6 +242,17 @@ class Promises:
         if not goes_on and not starts_anew:
             text = f"{before}\n  then  {after}\n  with {unseen} of unknown outcome between"
             raise Violation("counted once", text)
+
+
+def _counted_again(key: _Key, after: Call) -> int:
+    """How many calls that were open when ``after`` ended were answered when the counter had begun
+    anew: such a call may have counted before, too. With the counter the names of the calls that
+    it had counted were lost, and the call was repeated."""
+    again, is_anew, newest = 0, False, after.number
+    for version, number in key.counts[bisect_left(key.counts, (after.version + 1, 0)) :]:
+        is_anew, newest = is_anew or number <= newest, number
+        again += is_anew and key.count_calls[version].began < after.ended
+    return again
 
 
 def _may_live(write: Call, touches: list[Call], at: float) -> bool:
