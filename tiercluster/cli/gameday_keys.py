@@ -17,7 +17,8 @@ from .gameday_traffic import TTL_S
 from .session import ClientDoor
 
 VALUE_BYTES = 16 * 2**10
-BATCH = 32  # values in one call: half a MiB
+BATCH = 32  # values in one call at most: half a MiB
+BATCHES = 128  # at least, for all: a tier that is given much of its size at once drops what it has
 SAMPLE, ENOUGH = 4000, 300  # keys looked at, and found, to keep a tier busy
 FILLER = -1  # the client number of what fills
 CONTENDED = "contended"  # begins the keys that several write
@@ -54,8 +55,9 @@ class Filling:
     def pour(self, client: ClientDoor, keys: Iterator[str], size_bytes: int) -> None:
         """Write so many bytes of values that cannot be compressed."""
         left = max(1, size_bytes // VALUE_BYTES)
+        at_once = max(1, min(BATCH, left // BATCHES))
         while left > 0:
-            batch = list(islice(keys, min(BATCH, left)))
+            batch = list(islice(keys, min(at_once, left)))
             self._store(client, batch)
             left -= len(batch)
 
