@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,12 +21,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 
-from servers import free_port
+from servers import free_port, server
 
 from tiercluster import Client
 
-MANY = str(8 * (os.cpu_count() or 1))
-HEAPS: dict[str, dict[str, str]] = {"many": {"MALLOC_ARENA_MAX": MANY}, "one": {}}
+# what is set for each node
+HEAPS = {"many": [f"MALLOC_ARENA_MAX={8 * (os.cpu_count() or 1)}"], "one": []}
 SIZES = ("--hot", "4MiB", "--warm", "4MiB", "--cold", "16MiB")
 KEYS, VALUE_BYTES = 4500, 8000  # 36 MB into 24 MiB
 TURN = 500  # calls of one kind to one node, before the other's turn
@@ -35,24 +34,25 @@ MIB = 2**20
 
 
 @contextmanager
-def node(directory: Path, heaps: dict[str, str]) -> Iterator[tuple[int, Client]]:
+def node(directory: Path, heaps: list[str]) -> Iterator[tuple[int, Client]]:
     """The pid, and a client of it."""
     port, raft = free_port(), free_port()
-    plain = {k: v for k, v in os.environ.items() if k != "MALLOC_ARENA_MAX"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tiercluster", "start", "--listen", f"127.0.0.1:{port}",
-         "--raft", f"127.0.0.1:{raft}", "--data", str(directory), *SIZES],
-        env={**plain, **heaps}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
-    try:
-        assert process.stdout is not None
-        if not process.stdout.readline().startswith("ready"):
-            raise SystemExit(f"no node on port {port}")
-        with Client(f"127.0.0.1:{port}", serializer="bytes") as client:
-            yield process.pid, client
-    finally:
-        process.terminate()
-        process.wait()
+    command = [
+        "env",
+        "-u",
+        "MALLOC_ARENA_MAX",
+        *heaps,
+        sys.executable,
+        "-m",
+        "tiercluster",
+        "start",
+    ]
+    command += ["--listen", f"127.0.0.1:{port}", "--raft", f"127.0.0.1:{raft}"]
+    with (
+        server([*command, "--data", str(directory), *SIZES], port) as pid,
+        Client(f"127.0.0.1:{port}", serializer="bytes") as client,
+    ):
+        yield pid, client
 
 
 def resident_mib(pid: int) -> float:

@@ -12,6 +12,7 @@ from tests.harness import zmtp
 from tests.harness.cluster import ClusterUnderTest
 from tests.harness.crew import Crew
 from tests.harness.figures import report
+from tests.harness.growth import memory_bytes
 from tiercluster import Client
 
 MIB = 2**20
@@ -33,12 +34,12 @@ class Peak(Crew):
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self.before = self.most = zmtp.memory_bytes(pid)
+        self.before = self.most = memory_bytes(pid)
         super().__init__(self._watch)
 
     def _watch(self) -> None:
         while not self.over.wait(0.02):
-            self.most = max(self.most, zmtp.memory_bytes(self.pid))
+            self.most = max(self.most, memory_bytes(self.pid))
 
     @property
     def grown(self) -> int:

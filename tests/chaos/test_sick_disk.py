@@ -10,6 +10,7 @@ import pytest
 
 from tests.harness.cluster import ClusterUnderTest
 from tests.harness.figures import median, percentile, report
+from tests.harness.growth import memory_bytes
 from tests.harness.promise import Oracle
 from tests.harness.traffic import owned_by, write
 from tiercluster import Client
@@ -64,7 +65,7 @@ def hung_disk(tmp_path: Path, seconds: float, scenario: str) -> tuple[float, flo
             assert all(write(client, oracle, key) for key in hot)
         hot_reads(client, hot, 0.5)
         before = hot_reads(client, hot, seconds)
-        memory = resident_bytes(cluster.processes["n1"].pid)
+        memory = memory_bytes(cluster.processes["n1"].pid)
         assert (
             cluster.cli("fault", "inject", "n1/cold", "--kind", "hang", "--ms", str(HANG_MS)).code
             == 0
@@ -79,7 +80,7 @@ def hung_disk(tmp_path: Path, seconds: float, scenario: str) -> tuple[float, flo
             if tiers["n1/cold"] != "UP":
                 failed_over_s = time.monotonic() - injected
         during += hot_reads(client, hot, seconds)
-        grown = resident_bytes(cluster.processes["n1"].pid) - memory
+        grown = memory_bytes(cluster.processes["n1"].pid) - memory
         state = cluster.states()["n1/cold"]
     report(
         scenario, hang_ms=HANG_MS, before_p50_us=median(before) * 1e6,
@@ -91,12 +92,6 @@ def hung_disk(tmp_path: Path, seconds: float, scenario: str) -> tuple[float, flo
     assert state in ("DOWN", "RECOVERING")
     assert grown < 64 * 2**20
     return median(before), median(during)
-
-
-def resident_bytes(pid: int) -> int:
-    """From /proc; setpriv keeps the pid when it becomes the node."""
-    fields = Path(f"/proc/{pid}/statm").read_text().split()
-    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_a_hung_disk_fails_over_and_hot_hits_do_not_wait_for_it(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import zmq
 
 from tests.harness import zmtp
 from tests.harness.cluster import ClusterUnderTest, wait_until
+from tests.harness.growth import memory_bytes
 from tiercluster import Client
 
 from . import seeds
@@ -144,7 +145,7 @@ class Health:
         self._number = 0
 
     def rss(self) -> list[int]:
-        return [zmtp.memory_bytes(pid) for pid in self._pids]
+        return [memory_bytes(pid) for pid in self._pids]
 
     def check(self) -> None:
         """Every node is the process that it was, and what is written is read."""

@@ -25,9 +25,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.harness import zmtp
 from tests.harness.cluster import ClusterUnderTest
-from tests.harness.growth import MIB, grown
+from tests.harness.growth import MIB, grown, memory_bytes
 from tiercluster.node.heap import return_free_pages, share_one_heap
 
 from .live import Health, LivePorts
@@ -119,7 +118,7 @@ class Memory:
         return_free_pages()  # as the nodes do
         kept = sum(fuzzer.kept_bytes for fuzzer in self._fuzzers)
         nodes = zip(self._health.cluster.ids, self._health.rss(), strict=True)
-        return {"fuzzer": zmtp.memory_bytes(os.getpid()) - kept, **dict(nodes)}
+        return {"fuzzer": memory_bytes(os.getpid()) - kept, **dict(nodes)}
 
 
 def _mib(memory: dict[str, int]) -> dict[str, float]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from collections.abc import Iterable
-from pathlib import Path
 
 GREETING = b"\xff" + b"\0" * 8 + b"\x7f\x03\x00NULL" + b"\0" * 48
 MORE, LONG, COMMAND = 1, 2, 4
@@ -71,9 +69,3 @@ def is_at_end(connection: socket.socket) -> bool:
     except OSError:
         pass
     return True
-
-
-def memory_bytes(pid: int) -> int:
-    """What a process has in memory."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
 
+from tests.harness.growth import memory_bytes
+
 from . import disk_faults as disk
 from . import network_faults as net
 from . import process_faults as process
@@ -106,8 +108,7 @@ class Watch(threading.Thread):
 
 
 def sample(pid: int, at: float) -> Sample:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return Sample(at, pages * os.sysconf("SC_PAGE_SIZE"), len(os.listdir(f"/proc/{pid}/fd")))
+    return Sample(at, memory_bytes(pid), len(os.listdir(f"/proc/{pid}/fd")))
 
 
 def soak(minutes: float, seed: int, directory: Path) -> SoakOutcome:

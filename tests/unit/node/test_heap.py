@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import cast
@@ -16,15 +15,15 @@ from tests.harness.process import environment
 from tiercluster.node import run
 from tiercluster.node.run import Word
 
-# Threads that hold blocks at the same time; then malloc_info(3) tells the heaps, as XML.
-PROGRAM = """
-import ctypes, os, sys, tempfile, threading
+# Threads that hold blocks at the same time, while malloc_info(3) tells of the heaps, as XML.
+HEAPS = """
+import ctypes, sys, threading
 from tiercluster.node.heap import share_one_heap
 
 if sys.argv[1] == "shared":
     share_one_heap()
 libc = ctypes.CDLL(None)
-libc.fopen.restype = ctypes.c_void_p
+libc.fdopen.restype = ctypes.c_void_p
 libc.malloc_info.argtypes = [ctypes.c_int, ctypes.c_void_p]
 libc.fclose.argtypes = [ctypes.c_void_p]
 barrier = threading.Barrier(5)
@@ -37,15 +36,11 @@ def work():
 for _ in range(4):
     threading.Thread(target=work).start()
 barrier.wait()
-path = tempfile.mktemp()
-out = libc.fopen(path.encode(), b"w")
+out = libc.fdopen(1, b"w")
 libc.malloc_info(0, out)
 libc.fclose(out)
 barrier.wait()
-print(open(path).read().count("<heap nr="))
-os.unlink(path)
 """
-
 
 # 40 MB in blocks of 8 kB, all freed but the last, which lies on top of them.
 BURST = """
@@ -65,18 +60,21 @@ print(kept - before, resident() - before, took_s)
 """
 
 
-def heaps(which: str, **more: str) -> int:
-    plain: Mapping[str, str] = {k: v for k, v in environment().items() if k != "MALLOC_ARENA_MAX"}
-    answer = subprocess.run(
-        [sys.executable, "-c", PROGRAM, which],
+def printed(program: str, *arguments: str, **more: str) -> str:
+    """By a Python of its own, without the operator's MALLOC_ARENA_MAX."""
+    plain = {k: v for k, v in environment().items() if k != "MALLOC_ARENA_MAX"}
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
         env={**plain, **more}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    return int(answer.stdout)
+    ).stdout  # fmt: skip
+
+
+def heaps(which: str, **more: str) -> int:
+    return printed(HEAPS, which, **more).count("<heap nr=")
 
 
 glibc_only = pytest.mark.skipif(
-    platform.libc_ver()[0] != "glibc",
-    reason="heaps for threads are glibc's",
+    platform.libc_ver()[0] != "glibc", reason="heaps for threads are glibc's"
 )
 
 
@@ -93,10 +91,7 @@ def test_what_the_operator_has_set_stands() -> None:
 
 @glibc_only
 def test_the_pages_of_a_burst_go_back() -> None:
-    answer = subprocess.run(
-        [sys.executable, "-c", BURST], env=environment(), capture_output=True, text=True, check=True
-    )
-    kept, left, took_s = (float(word) for word in answer.stdout.split())
+    kept, left, took_s = map(float, printed(BURST).split())
     assert kept > 30e6
     assert left < 5e6
     assert took_s > 0
