@@ -1,7 +1,7 @@
 """The circuit breaker of one tier: pure, on the caller's monotonic clock.
 
-    CLOSED --k failures at the failure rate, within the window--> OPEN
-    CLOSED --k failures in a row--> OPEN
+    CLOSED --k failures at the failure rate, within the window: of its reads, writes or both--> OPEN
+    CLOSED --k failures in a row, that of reads and that of writes together--> OPEN
     OPEN --cooldown over--> HALF_OPEN
     HALF_OPEN --the one probe succeeded--> HALF_OPEN, the next probe may go
     HALF_OPEN --the one probe failed--> OPEN
@@ -18,7 +18,7 @@ that is CLOSED here anybody may ask any number of probes. Each trip and each clo
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from .failures import COUNTS, FailureKind
@@ -46,16 +46,19 @@ class Trip:
 
 @dataclass(slots=True)
 class _Bucket:
+    """Each count is that of reads and that of writes: it is indexed by ``is_write``."""
+
     start: float
-    successes: int = 0
-    failures: int = 0
+    calls: list[int] = field(default_factory=lambda: [0, 0])
+    failures: list[int] = field(default_factory=lambda: [0, 0])
     first_error_at: float = 0.0
 
 
 class Breaker:
     """Opens on ``trip_failures`` failures that are ``trip_rate`` of all calls in ``window_s``, or
     that come in a row: a window full of successes from before says nothing about a tier that has
-    just died.
+    just died. Reads and writes are judged apart, too: writes that succeed say nothing about a disk
+    that spoils all that is read from it, nor does what is read from one that is full.
 
     The window is counted in BUCKETS steps and may be up to one step shorter, never longer.
     """
@@ -66,7 +69,7 @@ class Breaker:
         self._past: deque[_Bucket] = deque()
         self._bucket = _Bucket(float("-inf"))
         self._edge = float("-inf")
-        self._in_a_row = 0
+        self._in_a_row = [0, 0]  # failures; indexed by is_write, as the counts of a bucket
         self._closed = True
         self._half_open_at = 0.0
         self._epoch = 0
@@ -98,30 +101,38 @@ class Breaker:
             return BreakerState.CLOSED
         return BreakerState.HALF_OPEN if now >= self._half_open_at else BreakerState.OPEN
 
-    def record_success(self, now: float, epoch: int | None = None) -> None:
-        """A hit or a miss: the tier answered."""
+    def record_success(
+        self, now: float, epoch: int | None = None, *, is_write: bool = False
+    ) -> None:
+        """A hit or a miss, or a write that was done: the tier answered."""
         if now >= self._edge:
             self._begin_bucket(now)
         if epoch is None or epoch == self._epoch:
-            self._bucket.successes += 1
-            self._in_a_row = 0
+            self._bucket.calls[is_write] += 1
+            self._in_a_row[is_write] = 0
 
-    def record_failure(self, now: float, kind: FailureKind, epoch: int | None = None) -> bool:
+    def record_failure(
+        self, now: float, kind: FailureKind, epoch: int | None = None, *, is_write: bool = False
+    ) -> bool:
         """True when this failure opened the breaker. Kinds that are overload are not counted, not
         even as calls."""
         if kind not in COUNTS or not self._closed or (epoch is not None and epoch != self._epoch):
             return False
         if now >= self._edge:
             self._begin_bucket(now)
-        self._count_failure(now)
+        self._count_failure(now, is_write)
         self._forget_before(now - self._settings.window_s)
-        failures, calls, _ = self._tally()
-        enough = self._settings.trip_failures
-        is_rate = failures >= self._settings.trip_rate * calls or self._in_a_row >= enough
-        if failures < enough or not is_rate:
+        if not self._is_failing():
             return False
         self._open(now, kind)
         return True
+
+    def _is_failing(self) -> bool:
+        enough, rate = self._settings.trip_failures, self._settings.trip_rate
+        failures, calls = self._tally()
+        shares = [*zip(failures, calls, strict=True), (sum(failures), sum(calls))]
+        by_rate = any(failed >= max(enough, rate * of) for failed, of in shares)
+        return by_rate or min(sum(failures), sum(self._in_a_row)) >= enough
 
     def trip(self, now: float, kind: FailureKind) -> bool:
         """Open at once, whatever the window says: no operation can succeed any more (its worker
@@ -130,7 +141,7 @@ class Breaker:
             return False
         if now >= self._edge:
             self._begin_bucket(now)
-        self._count_failure(now)
+        self._count_failure(now, is_write=True)
         self._open(now, kind)
         return True
 
@@ -166,8 +177,9 @@ class Breaker:
             self._half_open_at = now + self._settings.cooldown_s
 
     def _open(self, now: float, kind: FailureKind) -> None:
-        failures, calls, first_error_at = self._tally()
-        self._last_trip = Trip(now, kind, failures, calls, first_error_at)
+        failures, calls = self._tally()
+        first_error_at = next(b.first_error_at for b in self._window() if any(b.failures))
+        self._last_trip = Trip(now, kind, sum(failures), sum(calls), first_error_at)
         self._closed = False
         self._half_open_at = now + self._settings.cooldown_s
         self._begin_epoch()
@@ -175,7 +187,7 @@ class Breaker:
     def _begin_epoch(self) -> None:
         self._epoch += 1
         self._probe = None
-        self._in_a_row = 0
+        self._in_a_row = [0, 0]
         self._past.clear()
         self._bucket = _Bucket(float("-inf"))
         self._edge = float("-inf")
@@ -191,15 +203,20 @@ class Breaker:
         while self._past and self._past[0].start <= oldest:
             self._past.popleft()
 
-    def _count_failure(self, now: float) -> None:
-        if not self._bucket.failures:
-            self._bucket.first_error_at = now
-        self._bucket.failures += 1
-        self._in_a_row += 1
+    def _count_failure(self, now: float, is_write: bool) -> None:
+        bucket = self._bucket
+        if not any(bucket.failures):
+            bucket.first_error_at = now
+        bucket.calls[is_write] += 1
+        bucket.failures[is_write] += 1
+        self._in_a_row[is_write] += 1
 
-    def _tally(self) -> tuple[int, int, float]:
-        """Failures, calls and the time of the first failure in the window."""
-        buckets = [*self._past, self._bucket]
-        failures = sum(b.failures for b in buckets)
-        calls = failures + sum(b.successes for b in buckets)
-        return failures, calls, next((b.first_error_at for b in buckets if b.failures), 0.0)
+    def _window(self) -> list[_Bucket]:
+        return [*self._past, self._bucket]
+
+    def _tally(self) -> tuple[list[int], list[int]]:
+        """Failures and calls in the window."""
+        window = self._window()
+        failures = [sum(b.failures[kind] for b in window) for kind in (False, True)]
+        calls = [sum(b.calls[kind] for b in window) for kind in (False, True)]
+        return failures, calls

@@ -197,7 +197,7 @@ class ColdQueue:
         is_write = job.lane == WRITE
         self._measure(job.lane, outcome, now)
         if not isinstance(outcome, Failure):
-            self._standing.succeeded(COLD, now, job.epoch)
+            self._standing.succeeded(COLD, now, job.epoch, is_write=is_write)
             self._remedies.succeeded(COLD, is_write, now)
             return True
         trial = Trial(is_write, job.epoch, job.shrinks, job.retries, may_wait=True)

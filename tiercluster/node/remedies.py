@@ -163,7 +163,7 @@ class Remedies:
         if covered is not None:
             return covered
         order = self._order(place, failure.kind, trial, now)
-        self._carry_out(order, place, failure, now)
+        self._carry_out(order, place, failure, trial, now)
         if isinstance(order, TryAgain) and not standing.breaker.allows(now):
             return Failover(tier, of_the_tier=True)
         return order
@@ -198,7 +198,9 @@ class Remedies:
         jitter = self._jitters * _GOLDEN % 1.0
         return order_for(kind, TIERS[place], context, used_bytes=used, jitter=jitter)
 
-    def _carry_out(self, order: Order, place: int, failure: Failure, now: float) -> None:
+    def _carry_out(
+        self, order: Order, place: int, failure: Failure, trial: Trial, now: float
+    ) -> None:
         match order:
             case ShrinkTier():
                 self._shrink(order, place, now)
@@ -211,7 +213,7 @@ class Remedies:
             case Emergency() if failure.kind in TRIPS_AT_ONCE:
                 self._fail_over(place, failure, now)
             case _:
-                self._standing.failed(place, failure, now)
+                self._standing.failed(place, failure, now, is_write=trial.is_write)
 
     def _fail_over(self, place: int, failure: Failure, now: float) -> None:
         if self._treated[place].unproven:

@@ -55,7 +55,7 @@ class Restart:
 
     def _wiped(self, outcome: Outcome, now: float) -> None:
         if isinstance(outcome, Failure):
-            self._holdings.standing.failed(COLD, outcome, now)
+            self._holdings.standing.failed(COLD, outcome, now, is_write=True)
         self._close_if_drained(now)
 
     def _close_if_drained(self, now: float) -> None:

@@ -150,14 +150,15 @@ class Standing:
             return True
         return generation != self.generation(place)
 
-    def succeeded(self, place: int, now: float, epoch: int | None = None) -> None:
-        self.tiers[place].breaker.record_success(now, epoch)
+    def succeeded(
+        self, place: int, now: float, epoch: int | None = None, *, is_write: bool = False
+    ) -> None:
+        self.tiers[place].breaker.record_success(now, epoch, is_write=is_write)
 
-    def failed(self, place: int, failure: Failure, now: float, epoch: int | None = None) -> None:
-        """Count it; when the breaker opens, stop using the tier and say so. ``epoch`` is that of
-        the breaker when the operation began."""
+    def failed(self, place: int, failure: Failure, now: float, *, is_write: bool = False) -> None:
+        """Count it; when the breaker opens, stop using the tier and say so."""
         standing = self.tiers[place]
-        if standing.breaker.record_failure(now, failure.kind, epoch):
+        if standing.breaker.record_failure(now, failure.kind, is_write=is_write):
             self._trip(standing, failure, now)
 
     def is_dead_now(self, place: int, failure: Failure, now: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -53,6 +54,41 @@ def test_a_tier_that_dies_trips_at_the_fifth_failure_however_busy_it_was() -> No
     for _ in range(100_000):
         breaker.record_success(0.0)
     assert [breaker.record_failure(0.1, IO) for _ in range(5)] == [False] * 4 + [True]
+
+
+@pytest.mark.parametrize("bad", [False, True], ids=["reads", "writes"])
+def test_what_goes_well_one_way_does_not_hide_that_the_other_way_fails(bad: bool) -> None:
+    breaker = Breaker(RULES)
+    for _ in range(1000):
+        breaker.record_success(0.0, is_write=False)
+        breaker.record_success(0.0, is_write=True)
+    tripped = []
+    for _ in range(5):
+        breaker.record_success(0.1, is_write=not bad)
+        tripped.append(breaker.record_failure(0.1, IO, is_write=bad))
+    assert tripped == [False] * 4 + [True]
+
+
+@pytest.mark.parametrize("bad", [False, True], ids=["reads", "writes"])
+def test_the_rate_is_that_of_reads_and_that_of_writes(bad: bool) -> None:
+    breaker = Breaker(RULES)
+    for _ in range(1000):
+        breaker.record_success(0.0, is_write=not bad)
+    tripped = []
+    for _ in range(5):
+        breaker.record_success(0.1, is_write=bad)
+        tripped.append(breaker.record_failure(0.1, IO, is_write=bad))
+    assert tripped == [False] * 4 + [True]
+
+
+def test_reads_and_writes_that_both_fail_are_counted_together() -> None:
+    breaker = Breaker(RULES)
+    for _ in range(1000):
+        breaker.record_success(0.0, is_write=False)
+        breaker.record_success(0.0, is_write=True)
+    ways = [False, True, False, True, False]
+    tripped = [breaker.record_failure(0.1, IO, is_write=way) for way in ways]
+    assert tripped == [False] * 4 + [True]
 
 
 def test_failures_in_a_row_but_far_apart_do_not_trip() -> None:
@@ -202,10 +238,43 @@ def test_memory_stays_bounded_by_the_buckets() -> None:
     assert len(breaker._past) <= BUCKETS + 1
 
 
+class Counted(NamedTuple):
+    at: float
+    is_write: bool
+    ok: bool
+
+
+def causes(calls: list[Counted], now: float) -> set[bool]:
+    """Whether the calls since it closed are what a breaker opens on: for each window that it may
+    look at, which are those that are up to one step shorter than it says."""
+    longest = now - RULES.window_s
+    cuts = [c.at for c in calls if longest < c.at <= longest + RULES.window_s / BUCKETS]
+    return {has_cause(calls, since) for since in (longest, *cuts)}
+
+
+def has_cause(calls: list[Counted], since: float) -> bool:
+    enough, recent = RULES.trip_failures, [call for call in calls if call.at > since]
+    if sum(not c.ok for c in recent) < enough:
+        return False
+    if in_a_row(calls, False) + in_a_row(calls, True) >= enough:
+        return True
+    for ways in ({False}, {True}, {False, True}):
+        results = [call.ok for call in recent if call.is_write in ways]
+        if results.count(False) >= max(enough, RULES.trip_rate * len(results)):
+            return True
+    return False
+
+
+def in_a_row(calls: list[Counted], is_write: bool) -> int:
+    same = [call.ok for call in reversed(calls) if call.is_write is is_write]
+    return same.index(True) if True in same else len(same)
+
+
 STEPS = st.lists(
     st.tuples(
         st.floats(0.0, 3.0),
         st.sampled_from(["ok", "fail", "overload", "probe", "good", "bad", "lost", "reset"]),
+        st.booleans(),
     ),
     max_size=120,
 )
@@ -214,27 +283,24 @@ STEPS = st.lists(
 @settings(max_examples=150, deadline=None)
 @given(STEPS)
 def test_whatever_happens_it_trips_only_with_cause_and_never_wedges(
-    steps: list[tuple[float, str]],
+    steps: list[tuple[float, str, bool]],
 ) -> None:
     breaker, now, out = Breaker(RULES), 0.0, None
-    calls: list[tuple[float, bool]] = []  # the plain model: every counted call since it closed
-    for wait, step in steps:
+    calls: list[Counted] = []  # the plain model: every counted call since it closed
+    for wait, step, is_write in steps:
         now += wait
         before = (breaker.state(now), breaker.allows(now))
         assert before == (breaker.state(now), breaker.allows(now)), "a read changed something"
         match step:
             case "ok":
                 if breaker.allows(now):
-                    calls.append((now, True))
-                breaker.record_success(now, breaker.epoch)
+                    calls.append(Counted(now, is_write, True))
+                breaker.record_success(now, breaker.epoch, is_write=is_write)
             case "fail" if breaker.allows(now):
-                calls.append((now, False))
-                if breaker.record_failure(now, IO, breaker.epoch):
-                    recent = [ok for at, ok in calls if at > now - RULES.window_s]
-                    failed = recent.count(False)
-                    assert failed >= RULES.trip_failures
-                    in_a_row = not any(ok for _, ok in calls[-RULES.trip_failures :])
-                    assert in_a_row or failed >= RULES.trip_rate * len(recent)
+                calls.append(Counted(now, is_write, False))
+                did_trip = breaker.record_failure(now, IO, breaker.epoch, is_write=is_write)
+                assert did_trip in causes(calls, now)
+                if did_trip:
                     calls.clear()
             case "overload":
                 assert not breaker.record_failure(now, FailureKind.FULL)
