@@ -17,6 +17,7 @@ from tests.harness.ports import free_ports
 from tests.harness.process import NodeProcess, environment
 from tests.harness.traffic import Plan, Traffic
 from tiercluster import Client
+from tiercluster.cluster import members
 from tiercluster.cluster.members import KEYS_S
 from tiercluster.errors import TierclusterError, Unauthorized
 
@@ -102,12 +103,14 @@ def test_all_keys_are_rotated_and_no_call_fails(
 
 
 def test_a_key_that_is_taken_back_loses_its_open_connections(
-    cluster: ClusterUnderTest, tmp_path: Path
+    cluster: ClusterUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = tmp_path / "keys"
     web = keys / "clients" / "web"
     copy = shutil.copytree(web, tmp_path / "web")
-    with Client(cluster.addresses, keys=copy, timeout=2.0) as client:
+    # No call waits for the subscription to be renewed, which would show it, too.
+    monkeypatch.setattr(members, "RENEW_S", 3600.0)
+    with Client(cluster.addresses, keys=copy, timeout=10.0) as client:
         client.set_many(dict.fromkeys(KEYS, 1))
         shutil.rmtree(web)
         for node in cluster.ids:
@@ -115,6 +118,24 @@ def test_a_key_that_is_taken_back_loses_its_open_connections(
         for key in KEYS:
             with pytest.raises(Unauthorized):
                 client.get(key)
+
+
+def test_a_call_says_that_its_node_does_not_take_the_key_that_others_take(
+    cluster: ClusterUnderTest, tmp_path: Path
+) -> None:
+    keys = tmp_path / "keys"
+    web = keys / "clients" / "web"
+    copy = shutil.copytree(web, tmp_path / "web")
+    with Client(cluster.addresses, keys=copy, timeout=2.0) as client:
+        client.set_many(dict.fromkeys(KEYS, 1))
+        owners = {key: client.explain(key).owner for key in KEYS}
+        shutil.rmtree(web)
+        tell(cluster, "n2")
+        refused = next(key for key, node in owners.items() if node == "n2")
+        served = next(key for key, node in owners.items() if node == "n1")
+        with pytest.raises(Unauthorized, match=cluster.address("n2")):
+            client.get(refused)
+        assert client.get(served) == 1
 
 
 def test_keys_that_cannot_be_read_change_nothing(cluster: ClusterUnderTest, tmp_path: Path) -> None:

@@ -147,7 +147,7 @@ class Attempt:
         if self.is_done:
             return []
         if now >= self.deadline:
-            self.fail(self._too_late(router, reach))
+            self.fail(self._too_late(router))
             return []
         if router is None or isinstance(self.operation, LookOp):
             return []
@@ -391,7 +391,7 @@ class Attempt:
 
     # --- the end --------------------------------------------------------------------------------
 
-    def _too_late(self, router: Router | None, reach: Reach) -> TierclusterError:
+    def _too_late(self, router: Router | None) -> TierclusterError:
         if router is None:
             return DeadlineExceeded("no member has told the tier map in time")
         asked = [ask.node for ask in self.asks if ask.node is not None]

@@ -81,6 +81,7 @@ class Members:
             self.happened = True
             if link.is_key_refused:
                 self._look_at_keys(now, KEYS_HURRIED_S)
+                self._greet_others(now)
             if not link.is_ready:  # what was asked there for ourselves will not be answered
                 self._own = {rid: k for rid, k in self._own.items() if k is not link}
         is_known = link.offset_ms is not None and link.cluster != NO_CLUSTER
@@ -99,6 +100,12 @@ class Members:
             self.happened = True
             for link in self:
                 link.use_keys(keys)
+
+    def _greet_others(self, now: float) -> None:
+        """One member does not take our key. Whether the others still do shows at a question."""
+        for link in self:
+            if link.is_up and link not in self._own.values():
+                self._greet(link, now)
 
     def was_ours(self, rid: int) -> bool:
         """Whether this was a request of our own; it no longer waits."""

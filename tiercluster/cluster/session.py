@@ -335,14 +335,25 @@ class Session:
         self._step_at = max(self._step_at, now + 0.0005)
 
     def _step_one(self, attempt: Attempt, now: float) -> None:
-        nobody = self._members.nobody(attempt.began)
-        if nobody is not None:
-            attempt.fail(nobody)
+        refusal = self._members.nobody(attempt.began)
+        if refusal is None and now >= attempt.deadline:
+            refusal = self._refusal(attempt)
+        if refusal is not None:
+            attempt.fail(refusal)
             return
         for asking in attempt.step(now, self.feed.router, self._members.reach):
             if not self._send(attempt, asking, now):
                 self._step_at = min(self._step_at, now + STEP_S)
         self._step_at = min(self._step_at, attempt.wake_at())
+
+    def _refusal(self, attempt: Attempt) -> TierclusterError | None:
+        """Why a member that it wants to ask does not talk to us, if one says so."""
+        router, links = self.feed.router, self._members.by_node
+        if router is None:
+            return None
+        targets = (attempt.target(ask, router) for ask in attempt.asks)
+        refusals = (links[node].refusal for node in targets if node in links)
+        return next((refusal for refusal in refusals if refusal is not None), None)
 
     def _send(self, attempt: Attempt, ask: Asking, now: float) -> bool:
         router = self.feed.router
