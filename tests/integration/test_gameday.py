@@ -53,12 +53,13 @@ def check(played: dict[str, Any]) -> None:
 def test_a_tier_and_a_node_fail_over_and_come_back_and_no_promise_is_broken(
     cluster: ClusterUnderTest,
 ) -> None:
-    flags = ("--scenario", "eio", "--scenario", "freeze", "--duration", "1.5")
-    document = gameday(cluster, *flags, "--target", "n2")
-    eio, freeze = document["scenarios"]
-    check(eio)
-    check(freeze)
-    assert eio["decisions"][0]["ref"] == "n2/cold"
+    names = ("eio", "corrupt", "freeze")
+    flags = [flag for name in names for flag in ("--scenario", name)]
+    document = gameday(cluster, *flags, "--duration", "1.5", "--target", "n2")
+    for played in document["scenarios"]:
+        check(played)
+    eio, corrupt, freeze = document["scenarios"]
+    assert eio["decisions"][0]["ref"] == corrupt["decisions"][0]["ref"] == "n2/cold"
     assert freeze["decisions"][0]["ref"] == "n2"
     assert set(cluster.states().values()) == {"UP"}
     with Client(cluster.addresses, namespace=document["plan"]["namespace"]) as client:

@@ -80,8 +80,8 @@ def key(name: str | int) -> bytes:
 @dataclass
 class FakeCold:
     """The cold worker's contract on a dict. ``failing`` makes each operation fail (a disk that is
-    full or read-only can still be read unless ``unreadable``), ``silent`` leaves it unanswered (but
-    done, which is the worst case)."""
+    full or read-only can still be read unless ``unreadable``; what is damaged shows when it is
+    read), ``silent`` leaves it unanswered (but done, which is the worst case)."""
 
     rows: dict[bytes, tuple[int, int, bytes, float | None]] = field(default_factory=dict)
     failing: FailureKind | None = None
@@ -101,6 +101,8 @@ class FakeCold:
         failure = Failure(self.failing) if self.failing else None
         if self.failing in (FailureKind.NO_SPACE, FailureKind.READ_ONLY) and not self.unreadable:
             failure = None if isinstance(command, ColdGet) else failure
+        if self.failing is FailureKind.CORRUPT and not isinstance(command, ColdGet | ColdProbe):
+            failure = None
         if failure is not None and isinstance(command, ColdPut | ColdDelete):
             self.spoiled = True
         if self.closed and not isinstance(command, ColdOpen | ColdProbe | ColdFault):

@@ -123,6 +123,20 @@ def test_a_probe_of_cold_ends_also_when_nobody_answers() -> None:
     assert second.failure.kind is FailureKind.TIMEOUT  # type: ignore[union-attr]
 
 
+def test_a_disk_that_spoils_its_reads_is_left_though_it_takes_all_writes() -> None:
+    world = only(Tier.COLD)
+    for number in range(100):
+        world.store(number, b"v")
+    world.cold.failing = FailureKind.CORRUPT
+    for number in range(15):
+        assert world.reported(TierTripped) == []
+        world.store(f"new {number}", b"v")
+        assert world.get(number) is None
+    (tripped,) = world.reported(TierTripped)
+    assert tripped.tier is Tier.COLD  # type: ignore[union-attr]
+    assert tripped.kind is FailureKind.CORRUPT  # type: ignore[union-attr]
+
+
 # --- half-open ----------------------------------------------------------------------------------
 
 

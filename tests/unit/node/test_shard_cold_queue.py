@@ -27,7 +27,7 @@ def test_a_cold_operation_past_its_deadline_is_a_miss_and_counts_against_the_tie
     assert rid not in world.answers
     world.tick(0.02, 20)
     assert world.answers[rid][1].sizes == (-1,)
-    assert world.shard._standing.tiers[COLD].breaker._tally()[0] == 2, "it was tried twice"
+    assert world.shard._standing.tiers[COLD].breaker._tally()[0] == [2, 0], "it was tried twice"
     world.hold_cold = False
     world.run()
     assert world.get("k") == b"v"
@@ -71,7 +71,7 @@ def test_what_waits_too_long_for_the_window_is_shed_and_does_not_count() -> None
     world.tick(0.06)
     sizes = [world.answers[rid][1].sizes[0] for rid in rids if rid in world.answers]
     assert sizes == [1] * READ_WINDOW + [-1] * READ_WINDOW
-    assert world.shard._standing.tiers[COLD].breaker._tally()[0] == 0
+    assert world.shard._standing.tiers[COLD].breaker._tally()[0] == [0, 0]
 
 
 def test_a_full_waiting_line_answers_not_stored_and_the_old_value_is_gone() -> None:
