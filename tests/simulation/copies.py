@@ -181,6 +181,16 @@ class Copies:
         is_ours = me is not None and me.process == front._ownership._token
         return me is not None and is_ours and me.state is NodeState.UP
 
+    def are_kept_beside(self, victims: tuple[str, ...]) -> bool:
+        """Whether the other nodes have copies of all that the victims own, as the newest map wants
+        it."""
+        if any(victim in m.apart for m in self.newest_map.members for victim in victims):
+            return False
+        others = [node for node in self.nodes if node.name not in victims]
+        return all(
+            self._is_up_to_date(node) and _front(node)._shard.keeping.is_whole for node in others
+        )
+
     # --- at the end -----------------------------------------------------------------------------
 
     def why_not_whole(self) -> str:

@@ -68,10 +68,7 @@ class Nemesis:
 
     def _may_strike(self) -> bool:
         """In a roomy world nothing is lost: not while what a victim has is nowhere else."""
-        newest = self._checkers.copies.newest_map
-        return not self._plan.is_roomy or not any(
-            victim in member.apart for member in newest.members for victim in self._plan.victims
-        )
+        return not self._plan.is_roomy or self._checkers.copies.are_kept_beside(self._plan.victims)
 
     def _heal_after(self, action: Callable[[], None], longest_s: float = 3.0) -> None:
         """``action`` later, unless everything is healed by then anyway."""

@@ -15,7 +15,7 @@ from tiercluster.node.verbs_write import WriteVerbs
 from tiercluster.tiermap import CopiesApart
 
 from .copies import OLDER
-from .planting import COUNTED, EXPIRED, GROW, LOST, WELL, Bug, all_of, only, set_to, wrapped
+from .planting import COUNTED, EXPIRED, LOST, STALE, WELL, Bug, all_of, only, set_to, wrapped
 
 OWNERS_GO = ("crash", "kill", "pause", "isolate")
 CUTS = ("cut", "one_way", "flap", "isolate", "kill")
@@ -144,11 +144,8 @@ COPY_BUGS: dict[str, Bug] = {
     "a touch is not copied": Bug(
         set_to(Streams, "touch", lambda self, *args: None), 114, only(EXPIRED),
         ("kill",), every_s=0.6, touches=True),
-    "copies outlive a clean stop": Bug(
-        set_to(Stopping, "_forget_copies", lambda self: None), 43, only(GROW),
-        ("stop", "stop_all"), every_s=1.0, touches=True),
     "who has closed its store confirms": Bug(
-        set_to(Stopping, "is_closing", property(lambda self: False)), 62, only(GROW),
+        set_to(Stopping, "is_closing", property(lambda self: False)), 94, only(STALE),
         ("stop", "stop_all"), every_s=1.0, touches=True, slow_close_s=0.6),
     "said to be filled, and nothing sent": Bug(
         set_to(Filling, "begin", _only_says_filled), 1, only(LOST), is_roomy=True),

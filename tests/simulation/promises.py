@@ -193,8 +193,10 @@ class Promises:
 
     def _judge_write(self, key: _Key, call: Call) -> None:
         known = key.before(call.began)
-        if known and call.version <= key.newest_version[known - 1][0]:
-            newer = key.newest_version[known - 1][1]
+        floor, newer = key.newest_version[known - 1] if known else (0, None)
+        # What is above the version that was deleted is newer than it; a delete has none of its own.
+        least = floor if newer is not None and newer.kind == "delete_version" else floor + 1
+        if call.version < least:
             raise Violation("versions grow", f"{call}\n  but before it  {newer}")
         if call.value:
             same = key.values.setdefault(call.version, call.value)

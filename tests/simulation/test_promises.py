@@ -1,4 +1,4 @@
-"""The judge of counts: what is counted once, and what a lost counter allows."""
+"""The judges of counts and of versions: what they demand, and what they allow."""
 
 from __future__ import annotations
 
@@ -43,3 +43,22 @@ def test_who_began_later_cannot_have_counted_before() -> None:
 def test_nobody_counts_twice_where_the_counter_goes_on() -> None:
     with pytest.raises(Violation, match="counted once"):
         judged((0, 1, 1), (2, 3, 3), (1, 9, 4))
+
+
+def written_after_a_delete(deleted: int, written: int) -> None:
+    """Of that version; then something else was written with this one."""
+    promises = Promises()
+    delete = Call("c1", "delete_version", b"k", expected=deleted, began=0, ended=1, outcome="ok")
+    write = Call("c1", "set", b"k", b"v", began=2, ended=3, version=written, outcome="ok")
+    for call in (delete, write):
+        promises.began(call)
+        promises.judge(call)
+
+
+def test_the_next_version_may_follow_one_that_was_deleted() -> None:
+    written_after_a_delete(7, 8)
+
+
+def test_what_was_deleted_is_not_written_anew() -> None:
+    with pytest.raises(Violation, match="versions grow"):
+        written_after_a_delete(7, 7)
