@@ -135,6 +135,8 @@ def test_a_call_says_that_its_node_does_not_take_the_key_that_others_take(
         served = next(key for key, node in owners.items() if node == "n1")
         with pytest.raises(Unauthorized, match=cluster.address("n2")):
             client.get(refused)
+        with pytest.raises(Unauthorized, match=cluster.address("n2")):
+            client.set(refused, 2)  # never sent, so certainly not stored
         assert client.get(served) == 1
 
 

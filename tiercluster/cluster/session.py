@@ -347,9 +347,10 @@ class Session:
         self._step_at = min(self._step_at, attempt.wake_at())
 
     def _refusal(self, attempt: Attempt) -> TierclusterError | None:
-        """Why a member that it wants to ask does not talk to us, if one says so."""
+        """Why a member that it wants to ask does not talk to us, if one says so. A write that was
+        sent may have been applied all the same, which only DeadlineExceeded tells."""
         router, links = self.feed.router, self._members.by_node
-        if router is None:
+        if router is None or (attempt.operation.is_write and attempt.rids):
             return None
         targets = (attempt.target(ask, router) for ask in attempt.asks)
         refusals = (links[node].refusal for node in targets if node in links)
