@@ -37,19 +37,10 @@ MIB = 2**20
 def node(directory: Path, heaps: list[str]) -> Iterator[tuple[int, Client]]:
     """The pid, and a client of it."""
     port, raft = free_port(), free_port()
-    command = [
-        "env",
-        "-u",
-        "MALLOC_ARENA_MAX",
-        *heaps,
-        sys.executable,
-        "-m",
-        "tiercluster",
-        "start",
-    ]
-    command += ["--listen", f"127.0.0.1:{port}", "--raft", f"127.0.0.1:{raft}"]
+    start = [sys.executable, "-m", "tiercluster", "start", "--data", str(directory), *SIZES]
+    start += ["--listen", f"127.0.0.1:{port}", "--raft", f"127.0.0.1:{raft}"]
     with (
-        server([*command, "--data", str(directory), *SIZES], port) as pid,
+        server(["env", "-u", "MALLOC_ARENA_MAX", *heaps, *start], port) as pid,
         Client(f"127.0.0.1:{port}", serializer="bytes") as client,
     ):
         yield pid, client

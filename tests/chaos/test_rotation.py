@@ -57,6 +57,11 @@ def old_web(keys: Path, to: Path) -> Path:
     return to
 
 
+def taken_back(tmp_path: Path) -> Path:
+    """The keys of the application, which no node knows any more once it is told."""
+    return Path(shutil.move(tmp_path / "keys" / "clients" / "web", tmp_path / "web"))
+
+
 @pytest.fixture
 def opened() -> Iterator[Callable[[Client], Client]]:
     """Closes at the end."""
@@ -105,14 +110,11 @@ def test_all_keys_are_rotated_and_no_call_fails(
 def test_a_key_that_is_taken_back_loses_its_open_connections(
     cluster: ClusterUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    keys = tmp_path / "keys"
-    web = keys / "clients" / "web"
-    copy = shutil.copytree(web, tmp_path / "web")
+    copy = taken_back(tmp_path)
     # No call waits for the subscription to be renewed, which would show it, too.
     monkeypatch.setattr(members, "RENEW_S", 3600.0)
     with Client(cluster.addresses, keys=copy, timeout=10.0) as client:
         client.set_many(dict.fromkeys(KEYS, 1))
-        shutil.rmtree(web)
         for node in cluster.ids:
             tell(cluster, node)
         for key in KEYS:
@@ -123,13 +125,10 @@ def test_a_key_that_is_taken_back_loses_its_open_connections(
 def test_a_call_says_that_its_node_does_not_take_the_key_that_others_take(
     cluster: ClusterUnderTest, tmp_path: Path
 ) -> None:
-    keys = tmp_path / "keys"
-    web = keys / "clients" / "web"
-    copy = shutil.copytree(web, tmp_path / "web")
+    copy = taken_back(tmp_path)
     with Client(cluster.addresses, keys=copy, timeout=2.0) as client:
         client.set_many(dict.fromkeys(KEYS, 1))
         owners = {key: client.explain(key).owner for key in KEYS}
-        shutil.rmtree(web)
         tell(cluster, "n2")
         refused = next(key for key, node in owners.items() if node == "n2")
         served = next(key for key, node in owners.items() if node == "n1")

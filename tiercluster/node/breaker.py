@@ -141,7 +141,7 @@ class Breaker:
             return False
         if now >= self._edge:
             self._begin_bucket(now)
-        self._count_failure(now, is_write=True)
+        self._count_failure(now, is_write=True)  # either way: it opens whatever is counted
         self._open(now, kind)
         return True
 

@@ -56,17 +56,22 @@ def test_a_tier_that_dies_trips_at_the_fifth_failure_however_busy_it_was() -> No
     assert [breaker.record_failure(0.1, IO) for _ in range(5)] == [False] * 4 + [True]
 
 
+def assert_the_fifth_trips(breaker: Breaker, is_write: bool, *, beside: bool) -> None:
+    """Five failures of one way, before each a success of the way ``beside``."""
+    tripped = []
+    for _ in range(5):
+        breaker.record_success(0.1, is_write=beside)
+        tripped.append(breaker.record_failure(0.1, IO, is_write=is_write))
+    assert tripped == [False] * 4 + [True]
+
+
 @pytest.mark.parametrize("bad", [False, True], ids=["reads", "writes"])
 def test_what_goes_well_one_way_does_not_hide_that_the_other_way_fails(bad: bool) -> None:
     breaker = Breaker(RULES)
     for _ in range(1000):
         breaker.record_success(0.0, is_write=False)
         breaker.record_success(0.0, is_write=True)
-    tripped = []
-    for _ in range(5):
-        breaker.record_success(0.1, is_write=not bad)
-        tripped.append(breaker.record_failure(0.1, IO, is_write=bad))
-    assert tripped == [False] * 4 + [True]
+    assert_the_fifth_trips(breaker, bad, beside=not bad)
 
 
 @pytest.mark.parametrize("bad", [False, True], ids=["reads", "writes"])
@@ -74,11 +79,7 @@ def test_the_rate_is_that_of_reads_and_that_of_writes(bad: bool) -> None:
     breaker = Breaker(RULES)
     for _ in range(1000):
         breaker.record_success(0.0, is_write=not bad)
-    tripped = []
-    for _ in range(5):
-        breaker.record_success(0.1, is_write=bad)
-        tripped.append(breaker.record_failure(0.1, IO, is_write=bad))
-    assert tripped == [False] * 4 + [True]
+    assert_the_fifth_trips(breaker, bad, beside=bad)
 
 
 def test_reads_and_writes_that_both_fail_are_counted_together() -> None:
