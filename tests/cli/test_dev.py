@@ -66,7 +66,7 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> Nodes:
 
 
 def news(nodes: Nodes) -> object:
-    return nodes.news.get(timeout=20)
+    return nodes.news.take(20)
 
 
 def test_a_node_is_ready_and_stops_when_asked(nodes: Nodes, tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def test_dev_says_ready_reports_a_death_and_stops_on_sigterm(
 
 def test_a_stop_before_ready_is_no_error() -> None:
     nodes = Nodes(command=("true",))
-    nodes.news.put(StopAsked())
+    nodes.news.tell(StopAsked())
     assert dev._until_ready(nodes, plans(1, 7701, Path("/d"))) is False
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import queue
 import random
 import tempfile
 import time
@@ -92,15 +91,14 @@ def _start(cluster: Sequence[NodePlan], stack: ExitStack, teller: Teller) -> Non
         teller.say(f"$ tiercluster start {' '.join(plan.arguments)}")
     waiting, deadline = {plan.id: plan for plan in cluster}, time.monotonic() + READY_S
     while waiting:
-        try:
-            news = nodes.news.get(timeout=max(0.0, deadline - time.monotonic()))
-        except queue.Empty:
-            raise Stop(Code.FAILED, f"not ready in {READY_S:g} s: {', '.join(waiting)}") from None
-        if isinstance(news, Ready):
-            waiting.pop(news.node, None)
-        elif isinstance(news, Ended):
-            why = last_line(next(p.log for p in cluster if p.id == news.node))
-            raise Stop(Code.FAILED, f"{news.node} {how_it_ended(news.code)}: {why}")
+        match nodes.news.take(deadline - time.monotonic()):
+            case Ready(node):
+                waiting.pop(node, None)
+            case Ended(node, code):
+                why = last_line(next(p.log for p in cluster if p.id == node))
+                raise Stop(Code.FAILED, f"{node} {how_it_ended(code)}: {why}")
+            case None:
+                raise Stop(Code.FAILED, f"not ready in {READY_S:g} s: {', '.join(waiting)}")
     teller.say("all three serve")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import shutil
 import signal
 import sys
@@ -116,17 +115,10 @@ def run(cluster: Sequence[NodePlan], *, is_kept: bool) -> int:
     nodes = Nodes()
     previous = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
     for number in previous:
-        signal.signal(number, lambda *_: nodes.news.put(StopAsked()))
+        signal.signal(number, lambda *_: nodes.news.tell(StopAsked()))
     try:
-        for plan in cluster:
-            pid = nodes.start(plan)
-            _words(f"{plan.id} pid={pid} listen={plan.listen} http={plan.http} log={plan.log}")
-        if _until_ready(nodes, cluster):
-            click.echo(_ready_line(cluster))
-            sys.stdout.flush()
-            _words("data is kept" if is_kept else "data is temporary and removed at the end")
-            _words("ctrl-c stops all; try `tiercluster status` in another terminal")
-            _watch(nodes, cluster)
+        with nodes.news.woken_by_signals():
+            _run_until_stopped(nodes, cluster, is_kept)
     finally:
         _words("stopping")
         for node in nodes.stop_all():
@@ -134,6 +126,18 @@ def run(cluster: Sequence[NodePlan], *, is_kept: bool) -> int:
         for number, handler in previous.items():
             signal.signal(number, handler)
     return Code.DONE
+
+
+def _run_until_stopped(nodes: Nodes, cluster: Sequence[NodePlan], is_kept: bool) -> None:
+    for plan in cluster:
+        pid = nodes.start(plan)
+        _words(f"{plan.id} pid={pid} listen={plan.listen} http={plan.http} log={plan.log}")
+    if _until_ready(nodes, cluster):
+        click.echo(_ready_line(cluster))
+        sys.stdout.flush()
+        _words("data is kept" if is_kept else "data is temporary and removed at the end")
+        _words("ctrl-c stops all; try `tiercluster status` in another terminal")
+        _watch(nodes, cluster)
 
 
 def _words(text: str) -> None:
@@ -158,7 +162,7 @@ def _until_ready(nodes: Nodes, cluster: Sequence[NodePlan]) -> bool:
     waiting = {plan.id: plan for plan in cluster}
     deadline = time.monotonic() + READY_S
     while waiting:
-        match _next(nodes, deadline):
+        match nodes.news.take(deadline - time.monotonic()):
             case Ready(node):
                 waiting.pop(node, None)
             case Ended(node, code):
@@ -172,17 +176,10 @@ def _until_ready(nodes: Nodes, cluster: Sequence[NodePlan]) -> bool:
     return True
 
 
-def _next(nodes: Nodes, deadline: float) -> Ready | Ended | StopAsked | None:
-    try:
-        return nodes.news.get(timeout=max(0.0, deadline - time.monotonic()))
-    except queue.Empty:
-        return None
-
-
 def _watch(nodes: Nodes, cluster: Sequence[NodePlan]) -> None:
     alive = {plan.id: plan for plan in cluster}
     while alive:
-        match nodes.news.get():
+        match nodes.news.take():
             case Ended(node, code):
                 plan = alive.pop(node)
                 _words(f"{node} {how_it_ended(code)}; the others go on. Its log: {plan.log}")

@@ -6,7 +6,6 @@ reads our pipe (`start --until-eof`), so when we are killed they stop by themsel
 
 from __future__ import annotations
 
-import queue
 import subprocess
 import sys
 import threading
@@ -15,6 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tiercluster.node.inbox import Inbox
+
+MAX_NEWS = 1000  # that wait to be read; a node has two to tell
 STOP_S = 15.0  # for a clean stop; then the process is killed
 LOG = "log"
 COMMAND = (sys.executable, "-m", "tiercluster", "start")
@@ -64,7 +66,7 @@ class Nodes:
     it is not COMMAND."""
 
     command: Sequence[str] = ()
-    news: queue.SimpleQueue[News] = field(default_factory=queue.SimpleQueue)
+    news: Inbox[News] = field(default_factory=lambda: Inbox(MAX_NEWS))
     running: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
 
     def start(self, plan: NodePlan) -> int:
@@ -88,8 +90,8 @@ class Nodes:
         with process.stdout as lines:
             for line in lines:
                 if line.startswith("ready "):
-                    self.news.put(Ready(node))
-        self.news.put(Ended(node, process.wait()))
+                    self.news.tell(Ready(node))
+        self.news.tell(Ended(node, process.wait()))
 
     def stop_all(self) -> list[str]:
         """Ask all to stop, wait, kill what is left; the nodes that had to be killed."""

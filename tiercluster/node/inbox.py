@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
+import signal
+import time
 from collections import deque
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 M = TypeVar("M")
@@ -61,6 +65,32 @@ class Inbox(Generic[M]):
         if self._messages:
             self._wake()
         return taken
+
+    def take(self, timeout_s: float | None = None) -> M | None:
+        """The oldest message, waited for if there is none; None after ``timeout_s``. The reader
+        only."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        poll = select.poll()
+        poll.register(self._read_fd, select.POLLIN)
+        while True:
+            left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
+            poll.poll(None if left_s is None else 1000 * left_s)
+            taken = self.drain(most=1)
+            if taken:
+                return taken[0]
+            if left_s == 0.0:
+                return None
+
+    @contextlib.contextmanager
+    def woken_by_signals(self) -> Iterator[None]:
+        """Every signal wakes the reader, which is the main thread. Python runs a signal's handler
+        in that thread only, but the system may give the signal to another one, or just before the
+        main thread falls asleep: what the handler tells would wait until something else comes."""
+        before = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
 
     def close(self) -> None:
         """The reader is gone: later messages are refused."""

@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any
 
 import structlog
@@ -52,13 +51,14 @@ GC_THRESHOLDS = (5_000, 10, 1_000_000)
 SWITCH_INTERVAL_S = 1e-4  # measured: docs/decisions/0005-threads.md
 # How often free pages go back to the system: no more than 1/5000 of the time is spent on it.
 RETURN_S, RETURN_TIMES = 60.0, 5000
+MAX_WORDS = 10  # that wait for the main thread; see _obey_signals
 
 
 log = structlog.get_logger("tiercluster.node")
 
 
 class Word(Enum):
-    """What the main thread waits for; a queue of them may be written by signal handlers."""
+    """What the main thread waits for."""
 
     ENDED = "ended"
     RENEW_KEYS = "renew keys"
@@ -154,14 +154,14 @@ class Node:
         keys = _load_keys(settings)
         token = uuid.uuid4().hex
         self._cold_inbox: Inbox[ColdCommand] = Inbox(INBOX_LIMIT)
-        self.words: SimpleQueue[Word] = SimpleQueue()  # for who runs it
+        self.words: Inbox[Word] = Inbox(MAX_WORDS)  # for who runs it
         self.control = ControlWorker(
             settings,
             token,
             tell_shard=lambda order: self._shard.orders.tell(order),
             make_consensus=lambda tell: _make_consensus(settings, keys, tell),
             on_ready=on_ready,
-            on_end=lambda: self.words.put(Word.ENDED),
+            on_end=lambda: self.words.tell(Word.ENDED),
         )
         self._shard = ShardWorker(
             settings, token, self.control.inbox.tell, self._cold_inbox.tell, keys
@@ -235,11 +235,12 @@ def run_node(settings: NodeSettings, announce: Callable[[str], None]) -> int:
     _log_to_stderr()
     node = Node(settings, lambda: announce(settings.id))
     _obey_signals(node, settings)
-    node.start()  # a StartError comes before there is anything to close
-    try:
-        wait_for_end(node)
-    finally:
-        node.close()
+    with node.words.woken_by_signals():
+        node.start()  # a StartError comes before there is anything to close
+        try:
+            wait_for_end(node)
+        finally:
+            node.close()
     return 0 if node.control.ended_well else 1
 
 
@@ -247,14 +248,13 @@ def wait_for_end(node: Node) -> None:
     """In the main thread, which has nothing else to do: new keys, and the heap's free pages."""
     pause_s = RETURN_S
     while True:
-        try:
-            word = node.words.get(timeout=pause_s)
-        except Empty:
-            pause_s = max(RETURN_S, RETURN_TIMES * return_free_pages())
-            continue
-        if word is Word.ENDED:
-            return
-        node.renew_keys()
+        match node.words.take(pause_s):
+            case Word.ENDED:
+                return
+            case Word.RENEW_KEYS:
+                node.renew_keys()
+            case None:
+                pause_s = max(RETURN_S, RETURN_TIMES * return_free_pages())
 
 
 def _obey_signals(node: Node, settings: NodeSettings) -> None:
@@ -267,8 +267,14 @@ def _obey_signals(node: Node, settings: NodeSettings) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+
+    def renew(number: int, frame: object) -> None:
+        # A word that waits is this one, which will read what is there by then, or the end.
+        if not node.words:
+            node.words.tell(Word.RENEW_KEYS)
+
     if settings.keys is not None:
-        signal.signal(signal.SIGHUP, lambda number, frame: node.words.put(Word.RENEW_KEYS))
+        signal.signal(signal.SIGHUP, renew)
 
 
 def _log_to_stderr() -> None:

@@ -6,13 +6,13 @@ import platform
 import subprocess
 import sys
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
 from typing import cast
 
 import pytest
 
 from tests.harness.process import environment
 from tiercluster.node import run
+from tiercluster.node.inbox import Inbox
 from tiercluster.node.run import Word
 
 # Threads that hold blocks at the same time, while malloc_info(3) tells of the heaps, as XML.
@@ -97,19 +97,17 @@ def test_the_pages_of_a_burst_go_back() -> None:
     assert took_s > 0
 
 
-class Words(SimpleQueue[Word]):
-    """A queue that is always empty for as long as one waits, until ``rounds`` are over."""
+class Words(Inbox[Word]):
+    """An inbox that is always empty for as long as one waits, until ``rounds`` are over."""
 
     def __init__(self, rounds: int) -> None:
-        super().__init__()
+        super().__init__(1)
         self.waited: list[float | None] = []
         self._rounds = rounds
 
-    def get(self, block: bool = True, timeout: float | None = None) -> Word:
-        self.waited.append(timeout)
-        if len(self.waited) < self._rounds:
-            raise Empty
-        return Word.ENDED
+    def take(self, timeout_s: float | None = None) -> Word | None:
+        self.waited.append(timeout_s)
+        return None if len(self.waited) < self._rounds else Word.ENDED
 
 
 @dataclass
