@@ -284,6 +284,19 @@ def test_no_member_reachable_is_said_at_once() -> None:
         assert time.monotonic() - start < 2
 
 
+def test_a_write_that_was_sent_before_all_went_may_have_been_applied(single: FakeCluster) -> None:
+    with Client(single.address, timeout=10) as client:
+        client.get("k")
+        single["n1"].script(Kind.STORE, lambda request: None)
+        gone = threading.Timer(0.2, single.stop)
+        gone.start()
+        with pytest.raises(errors.Unavailable, match="not known whether this was applied: no mem"):
+            client.set("k", 1)
+        gone.join()
+        with pytest.raises(errors.Unavailable, match="^no member reachable"):
+            client.set("k", 1)
+
+
 def test_dead_seeds_do_not_matter_while_one_lives(fake: FakeCluster) -> None:
     seeds = f"127.0.0.1:9,{fake['n2'].address},127.0.0.1:10"
     with Client(seeds) as client:

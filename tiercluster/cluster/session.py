@@ -338,6 +338,8 @@ class Session:
         refusal = self._members.nobody(attempt.began)
         if refusal is None and now >= attempt.deadline:
             refusal = self._refusal(attempt)
+        if refusal is not None and attempt.operation.is_write and attempt.rids:
+            refusal = Unavailable(f"it is not known whether this was applied: {refusal}")
         if refusal is not None:
             attempt.fail(refusal)
             return
@@ -347,10 +349,9 @@ class Session:
         self._step_at = min(self._step_at, attempt.wake_at())
 
     def _refusal(self, attempt: Attempt) -> TierclusterError | None:
-        """Why a member that it wants to ask does not talk to us, if one says so. A write that was
-        sent may have been applied all the same, which only DeadlineExceeded tells."""
+        """Why a member that it wants to ask does not talk to us, if one says so."""
         router, links = self.feed.router, self._members.by_node
-        if router is None or (attempt.operation.is_write and attempt.rids):
+        if router is None:
             return None
         targets = (attempt.target(ask, router) for ask in attempt.asks)
         refusals = (links[node].refusal for node in targets if node in links)
