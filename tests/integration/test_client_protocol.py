@@ -293,7 +293,7 @@ def test_a_write_that_was_sent_before_all_went_may_have_been_applied(single: Fak
         with pytest.raises(errors.Unavailable, match="not known whether this was applied: no mem"):
             client.set("k", 1)
         gone.join()
-        with pytest.raises(errors.Unavailable, match="^no member reachable"):
+        with pytest.raises(errors.Unavailable, match=r"^no member reachable"):
             client.set("k", 1)
 
 

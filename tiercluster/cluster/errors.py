@@ -8,8 +8,8 @@ class TierclusterError(Exception):
 
 
 class Unavailable(TierclusterError, ConnectionError):
-    """No member could serve this now: unreachable, shedding load, or no usable tier. A write that was
-    sent before may or may not have been applied."""
+    """No member could serve this now: unreachable, shedding load, or no usable tier. A write that
+    was sent before may or may not have been applied."""
 
 
 class DeadlineExceeded(TierclusterError, TimeoutError):
