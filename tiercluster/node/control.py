@@ -54,7 +54,7 @@ class ControlWorker:
         tell_shard: Callable[[ShardOrder], bool],
         make_consensus: Callable[[Callable[[ReplicaEvent[Any]], object]], Consensus],
         on_ready: Callable[[], None],
-        on_end: Callable[[], None],
+        on_end: Callable[[], object],
     ) -> None:
         self.inbox: Inbox[ControlEvent | CutOff | UseKeys] = Inbox(INBOX_LIMIT)
         self.ended_well = False
