@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tiercluster import AsyncClient, errors
+from tiercluster.cluster import members
 from tiercluster.cluster.wire import Kind
 from tiercluster.tiermap import Event
 
@@ -183,5 +184,43 @@ def test_events_reach_coroutine_functions(fake: FakeCluster) -> None:
             node.do(lambda node=node: node.events.append(event))
         fake.down("n3")
         assert (await asyncio.wait_for(told.get(), 5)).version == 11
+
+    run(fake, test)
+
+
+def test_who_waits_for_events_and_calls_nothing_stays_subscribed(
+    fake: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node forgets who has not renewed its subscription for a while."""
+    monkeypatch.setattr(members, "RENEW_S", 0.1)
+
+    def subscriptions() -> int:
+        return sum(len(node.asked(Kind.SUBSCRIBE)) for node in fake.nodes.values())
+
+    async def test(client: AsyncClient) -> None:
+        await client.on_event(lambda event: None)
+        await asyncio.sleep(0.5)  # what it asks at its start is over
+        before = subscriptions()
+        async with asyncio.timeout(5):
+            while subscriptions() < before + 3:
+                await asyncio.sleep(0.02)
+
+    run(fake, test)
+
+
+def test_a_callback_that_raises_is_told_the_next_event(fake: FakeCluster) -> None:
+    async def test(client: AsyncClient) -> None:
+        told: asyncio.Queue[int] = asyncio.Queue()
+
+        def callback(event: Event) -> None:
+            told.put_nowait(event.version)
+            raise RuntimeError("a callback that raises is not the end")
+
+        await client.on_event(callback)
+        events = [Event(v, 0.0, "n3", "UP", "DOWN", "n1", "unreachable") for v in (11, 12)]
+        for node in fake.nodes.values():
+            node.do(lambda node=node: node.events.extend(events))
+        fake.down("n3")
+        assert [await asyncio.wait_for(told.get(), 5) for _ in events] == [11, 12]
 
     run(fake, test)

@@ -252,20 +252,18 @@ class AsyncClient(Handle[Loops]):
         seen = -1
         while True:
             try:
-                known = self._connection.current().session.feed.version
+                known = self._connection.current().known_version()
                 if known != seen:
                     events = await self._events(since)
                     since = max([since, *(event.version for event in events)])
                     # Only what is known twice is done with: the member asked may be behind.
                     seen = known if not events else -1
                     for event in events:
-                        await _awaited(callback(event))
+                        await _told(callback, event)
                 await asyncio.sleep(FOLLOW_S)
             except TierclusterError as error:
                 _log.info("following events: %s: %s", type(error).__name__, error)
                 await asyncio.sleep(AGAIN_S)
-            except Exception:  # noqa: BLE001 - it is the user's, and reported
-                _log.exception("a callback of on_event failed")
 
     async def _events(self, since: int) -> list[Event]:
         look, timeout = LookOp(), self._options.timeout
@@ -312,6 +310,14 @@ class AsyncClient(Handle[Loops]):
 
 async def _awaited(value: Any) -> Any:
     return await value if inspect.isawaitable(value) else value
+
+
+async def _told(callback: Callable[[Event], object], event: Event) -> None:
+    """What one event makes of the callback does not keep the next from it."""
+    try:
+        await _awaited(callback(event))
+    except Exception:  # noqa: BLE001 - it is the user's, and reported
+        _log.exception("a callback of on_event failed")
 
 
 class AsyncLock:

@@ -50,6 +50,13 @@ class LoopSession:
         if attempt.error is not None:
             raise attempt.error
 
+    def known_version(self) -> int:
+        """Of the newest map. To be asked again and again by who waits for a newer one: while no
+        call waits nobody else renews the subscription, which the member forgets after a while."""
+        if time.monotonic() >= self.session.wake_at():
+            self._pump_soon()
+        return self.session.feed.version
+
     def close(self) -> None:
         """Close the sockets; waiting calls raise Unavailable."""
         if self._timer is not None:
