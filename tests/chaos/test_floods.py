@@ -51,7 +51,7 @@ class Peak(Crew):
 def test_a_message_without_end_is_cut_off(
     cluster: ClusterUnderTest, port: str, what: str, piece: bytes
 ) -> None:
-    before = cluster.status()
+    before = cluster.settled()
     pid = cluster.processes["n1"].pid
     with Client(cluster.addresses, timeout=2.0) as client:
         client.set_many({f"k{i}": i for i in range(100)})

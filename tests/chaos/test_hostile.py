@@ -58,7 +58,7 @@ def noisy(tmp_path: Path, seconds: float, scenario: str) -> None:
         with Client(cluster.addresses) as client:
             keys = [f"k{i}" for i in range(100)]
             client.set_many({key: [oracle.begin(key), ""] for key in keys})
-        before = cluster.status()
+        before = cluster.settled()
         pids = [p.pid for p in cluster.processes.values()]
         ports = [port for p in cluster.ports.values() for port in (p.client, p.raft, p.http)]
         plan = Plan(threads=1, deletes=0, client={"on_error": "raise", "timeout": 2.0})

@@ -74,7 +74,7 @@ def test_all_keys_are_rotated_and_no_call_fails(
 ) -> None:
     keys = tmp_path / "keys"
     web = {"keys": str(keys / "clients" / "web"), "timeout": 2.0}
-    before, pids = cluster.status(), [p.pid for p in cluster.processes.values()]
+    before, pids = cluster.settled(), [p.pid for p in cluster.processes.values()]
     idle = opened(Client(cluster.addresses, **web))
     idle.set("idle", 1)
     plan = Plan(threads=2, client={"on_error": "raise", **web})
@@ -165,7 +165,7 @@ def test_a_follower_goes_on_following(cluster: ClusterUnderTest, tmp_path: Path)
     cluster.ports["n4"] = NodePorts(client, 0, http)
     follower.wait_ready(30)
     cluster.wait_state("n4", "UP")
-    before = cluster.status()["version"]
+    before = cluster.settled()["version"]
     for step in ("start", "switch", "finish"):
         rotate(cluster, keys, step)
     assert cluster.status()["version"] == before

@@ -109,7 +109,7 @@ def burst(tmp_path: Path, mebibytes: int, scenario: str) -> None:
     """Values of 16 KiB through set_many, as fast as they go, into 8 MiB a node."""
     small = {"hot": "1MiB", "warm": "1MiB", "cold": "8MiB"}
     with ClusterUnderTest(tmp_path, sizes=small) as cluster:
-        settled = cluster.status()["version"]
+        settled = cluster.settled()["version"]
         stored = lost = 0
         began = time.monotonic()
         with Client(cluster.addresses, serializer="bytes", on_error="miss") as client:

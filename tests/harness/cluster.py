@@ -21,11 +21,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from tiercluster.cluster.admin import Admin
+from tiercluster.tiermap import Member
 
 from .ports import free_ports
 from .process import NodeProcess, environment
 
 READY_S = 30.0
+CALM_S = 1.5  # longer than a node that reported another waits before it takes that back
 SIZES = {"hot": "8MiB", "warm": "8MiB", "cold": "64MiB"}
 PROGRAM = (sys.executable, "-m", "tiercluster")
 
@@ -209,12 +211,25 @@ class ClusterUnderTest:
     def status(self, at: str | None = None) -> Any:
         return self.cli("status", "--json", at=at).json
 
+    def settled(self, timeout_s: float = 30) -> Any:
+        """The status once nothing has been decided for CALM_S. Nodes that start at once, on few
+        cores, may find each other silent, and take that back only after they are ready."""
+        with self.admin() as admin:
+            seen, since = admin.hello(), time.monotonic()
+
+            def is_calm() -> bool:
+                nonlocal seen, since
+                now = admin.hello()
+                if now.version != seen.version or any(_is_in_doubt(m) for m in now.members):
+                    seen, since = now, time.monotonic()
+                return time.monotonic() - since > CALM_S
+
+            wait_until(is_calm, timeout_s, "nothing more is decided")
+        return self.status()
+
     def states(self, at: str | None = None) -> dict[str, str]:
         """Node ids and tier refs to their states."""
-        nodes = self.status(at)["nodes"]
-        return {n["id"]: n["state"] for n in nodes} | {
-            t["ref"]: t["state"] for n in nodes for t in n["tiers"]
-        }
+        return _states(self.status(at))
 
     def leader(self) -> str:
         leader = self.status()["leader"]
@@ -225,7 +240,23 @@ class ClusterUnderTest:
         self, ref: str, state: str, timeout_s: float = 30, at: str | None = None
     ) -> float:
         """Until a node or tier shows this state; the seconds it took."""
-        return wait_until(lambda: self.states(at).get(ref) == state, timeout_s, f"{ref} {state}")
+
+        def is_there() -> bool:
+            shown = self.cli("status", "--json", at=at)  # without an answer in time: asked again
+            return bool(shown.out) and _states(shown.json).get(ref) == state
+
+        return wait_until(is_there, timeout_s, f"{ref} {state}")
+
+
+def _states(status: Any) -> dict[str, str]:
+    nodes = status["nodes"]
+    return {n["id"]: n["state"] for n in nodes} | {
+        t["ref"]: t["state"] for n in nodes for t in n["tiers"]
+    }
+
+
+def _is_in_doubt(member: Member) -> bool:
+    return member.filling or bool(member.apart or member.unreachable_by)
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float, what: str) -> float:

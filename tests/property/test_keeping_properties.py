@@ -19,7 +19,7 @@ SLOTS = range(0, 16384, 500)
 Tables = list[dict[int, tuple[str, ...]]]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 3), st.lists(st.tuples(STEPS, st.booleans()), min_size=8, max_size=14))
 def test_what_was_kept_without_a_gap_was_kept_in_every_map(
     replicas: int, plan: list[tuple[Step, bool]]

@@ -70,13 +70,13 @@ def decode_all(frame: bytes) -> None:
             decode(frame)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=200))
 def test_random_bytes(frame: bytes) -> None:
     decode_all(frame)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     st.sampled_from(FRAMES),
     st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=4),
@@ -118,7 +118,7 @@ KINDS = (
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from([1, 2]), st.sampled_from(KINDS), st.lists(plain, max_size=15))
 def test_frames_with_any_fields(version: int, kind: str, fields: list[object]) -> None:
     decode_all(cbor2.dumps([version, kind, *fields]))
@@ -136,7 +136,7 @@ facts = st.tuples(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(texts, texts, st.floats(0, 1e10), st.integers(0, MAX_COUNT), st.lists(facts, max_size=5))
 def test_whatever_is_within_the_limits_comes_back_as_it_was(
     by: str, reason: str, time: float, generation: int, found: list[tuple[str, object]]
@@ -153,7 +153,7 @@ def test_whatever_is_within_the_limits_comes_back_as_it_was(
     assert decode_command(encode_command(command)) == command
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(FRAMES), st.integers(0, 400), st.integers(0, 255))
 def test_a_frame_that_decodes_means_the_same_when_encoded_again(
     frame: bytes, at: int, byte: int

@@ -35,7 +35,7 @@ from tiercluster.tiermap import (
 from tiercluster.tiermap.guard import unavailable
 from tiercluster.tiermap.schema import version_of, version_of_map
 
-several = settings(max_examples=40, deadline=None)
+several = settings(max_examples=40)
 
 
 @several

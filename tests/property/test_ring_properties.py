@@ -26,7 +26,7 @@ weights = st.sampled_from([0.5, 1.0, 1.0, 2.0, 7.0])
 nodes = st.dictionaries(ids, weights, min_size=1, max_size=6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(nodes, weights)
 def test_a_node_that_comes_takes_slots_and_moves_none_between_the_others(
     some: dict[str, float], weight: float
@@ -36,7 +36,7 @@ def test_a_node_that_comes_takes_slots_and_moves_none_between_the_others(
         assert tuple(n for n in after.preference(slot) if n != "new") == before.preference(slot)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(nodes, st.sampled_from([1.5, 3.0]))
 def test_a_node_that_grows_only_gains(some: dict[str, float], factor: float) -> None:
     grown = min(some)
@@ -81,7 +81,7 @@ def is_readable(tier_map: TierMap, ref: TierRef) -> bool:
     return bool(member and record and member.state is NodeState.UP and record.is_readable)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(tier_maps(), st.integers(0, SLOTS - 1))
 def test_no_route_names_what_may_not_be_used(tier_map: TierMap, slot: int) -> None:
     found = route(ring_of(tier_map), tier_map, slot)
@@ -96,7 +96,7 @@ def test_no_route_names_what_may_not_be_used(tier_map: TierMap, slot: int) -> No
     assert not {str(ref) for ref in found.tiers.values()} & set(found.skipped)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(tier_maps(), st.integers(0, SLOTS - 1))
 def test_there_is_an_owner_exactly_if_a_member_serves(tier_map: TierMap, slot: int) -> None:
     found = route(ring_of(tier_map), tier_map, slot)
@@ -108,7 +108,7 @@ def test_there_is_an_owner_exactly_if_a_member_serves(tier_map: TierMap, slot: i
         assert set(before) <= set(found.skipped)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(tier_maps(), min_size=1, max_size=4))
 def test_a_router_that_takes_over_from_others_answers_as_a_new_one(maps: list[TierMap]) -> None:
     router: Router | None = None

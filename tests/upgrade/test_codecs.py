@@ -130,7 +130,7 @@ def below_level_two(plan: Plan) -> list[Command]:
 
 
 # Not shrunk: it would take minutes, and the entry after which they differ says enough.
-@settings(max_examples=100, deadline=None, phases=[Phase.reuse, Phase.generate])
+@settings(max_examples=100, phases=[Phase.reuse, Phase.generate])
 @given(plan=plans)
 def test_the_machines_of_both_versions_hold_the_same_map_after_every_entry(
     old_software: OldSoftware, plan: Plan
@@ -146,7 +146,7 @@ def test_the_machines_of_both_versions_hold_the_same_map_after_every_entry(
 
 
 @given(st.sampled_from(sorted(RECORDED)), st.integers(0, 400), st.integers(1, 255))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_what_is_not_quite_what_version_one_wrote_is_read_or_refused(
     name: str, at: int, flip: int
 ) -> None:

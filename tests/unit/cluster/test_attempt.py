@@ -381,7 +381,7 @@ EVENTS = st.lists(
 
 
 @given(EVENTS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_write_is_applied_twice_by_a_node_that_remembers_ids(events: Any) -> None:
     """Whatever happens, a store is sent to one incarnation of a node under one id until that node
     said that it did not apply it; and the call ends by its deadline."""
@@ -429,7 +429,7 @@ def test_no_write_is_applied_twice_by_a_node_that_remembers_ids(events: Any) -> 
 
 
 @given(st.lists(st.integers(0, 3 * 2**20), min_size=1, max_size=60))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_pieces_are_small_enough_and_lose_nothing(sizes: list[int]) -> None:
     class Sized(GetOp):
         def size(self, index: int) -> int:

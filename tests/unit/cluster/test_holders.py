@@ -46,7 +46,7 @@ maps = st.builds(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(maps)
 def test_the_table_says_of_each_slot_what_the_rule_says(tier_map: TierMap) -> None:
     ring = ring_of(tier_map)
@@ -56,7 +56,7 @@ def test_the_table_says_of_each_slot_what_the_rule_says(tier_map: TierMap) -> No
         assert table[slot] == holders_of(ring, tier_map, slot)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(maps)
 def test_who_keeps_a_slot(tier_map: TierMap) -> None:
     members = {m.id: m for m in tier_map.members}
@@ -77,7 +77,7 @@ def test_who_keeps_a_slot(tier_map: TierMap) -> None:
         assert not any(owner in members[n].apart for n in copies)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(st.sampled_from([1.0, 1.0, 1.0, 2.5]), max_size=20),
     st.sets(st.integers(0, 20)),

@@ -31,7 +31,7 @@ def nested(one: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
 
 
 @given(nested(SCALARS | st.binary()))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @pytest.mark.parametrize("name", ["cbor", "pickle"])
 def test_cbor_and_pickle_bring_back_what_they_were_given(name: str, value: Any) -> None:
     values = Values(name)
@@ -41,7 +41,7 @@ def test_cbor_and_pickle_bring_back_what_they_were_given(name: str, value: Any) 
 
 
 @given(nested(SCALARS))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_json_brings_back_what_it_was_given(value: Any) -> None:
     values = Values("json")
     assert values.decode(*values.encode(value)) == value
@@ -77,7 +77,7 @@ def test_what_a_serializer_cannot_write_is_an_error(name: str, value: Any) -> No
 
 
 @given(st.binary(max_size=40), st.integers(0, 255), st.sampled_from(["cbor", "json", "bytes"]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_stored_bytes_are_a_value_or_a_serialization_error(
     data: bytes, flags: int, name: str
 ) -> None:

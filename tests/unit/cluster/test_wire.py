@@ -130,13 +130,13 @@ def replies(draw: st.DrawFn) -> Reply:
 
 
 @given(requests())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_a_request_comes_back_as_it_was(request: Request) -> None:
     assert decode_request(encode_request(request)) == request
 
 
 @given(replies())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_a_reply_comes_back_as_it_was(reply: Reply) -> None:
     assert decode_reply(encode_reply(reply)) == reply
 
@@ -153,13 +153,13 @@ def is_message_or_wire_error(frames: list[bytes]) -> None:
 
 
 @given(st.lists(st.binary(max_size=60), max_size=4))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_random_bytes_are_a_wire_error_at_worst(frames: list[bytes]) -> None:
     is_message_or_wire_error(frames)
 
 
 @given(requests().map(encode_request) | replies().map(encode_reply), st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_mutated_messages_are_a_wire_error_at_worst(
     frames: list[bytes], data: st.DataObject
 ) -> None:
@@ -179,7 +179,7 @@ PLAIN = st.recursive(
 
 
 @given(st.lists(PLAIN, min_size=6, max_size=9))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_headers_of_any_values_are_a_wire_error_at_worst(header: list[Any]) -> None:
     is_message_or_wire_error([cbor2.dumps([VERSION, *header[1:]]), b""])
 

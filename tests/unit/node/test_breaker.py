@@ -281,7 +281,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(STEPS)
 def test_whatever_happens_it_trips_only_with_cause_and_never_wedges(
     steps: list[tuple[float, str, bool]],

@@ -175,7 +175,7 @@ class Reporter:
                 self.sent += [(now + delay, self.pending), (now + 2 * delay, self.pending)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(
         st.tuples(

@@ -80,7 +80,6 @@ class NearCopiesAgainstHistories(ShardAgainstHistories):
 NearCopiesAgainstHistories.TestCase.settings = settings(
     max_examples=40,
     stateful_step_count=30,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 TestNearCopiesAgainstHistories = NearCopiesAgainstHistories.TestCase

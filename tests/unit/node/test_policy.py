@@ -39,7 +39,7 @@ def miss_ratio(policy: Policy, names: list[int], capacity: int) -> float:
 
 
 @ALL
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps=st.lists(st.tuples(st.sampled_from("ahrdv"), st.integers(0, 9)), max_size=80))
 def test_a_policy_holds_what_was_added_and_not_given_up(
     make: Make, steps: list[tuple[str, int]]

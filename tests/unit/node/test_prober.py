@@ -280,7 +280,7 @@ def test_successes_count_only_over_the_stable_time() -> None:
     assert len(world.recovered) == 1
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @example([("fail", 2.1), ("fail", 1.0)])
 @given(st.lists(st.tuples(st.sampled_from(["break", "heal", "fail", "restore"]),
                           st.floats(0.05, 8.0)), max_size=12))  # fmt: skip

@@ -346,7 +346,6 @@ class ShardAgainstHistories(RuleBasedStateMachine):
 ShardAgainstHistories.TestCase.settings = settings(
     max_examples=40,
     stateful_step_count=30,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 TestShardAgainstHistories = ShardAgainstHistories.TestCase

@@ -212,7 +212,7 @@ def test_a_trim_fsyncs_the_new_file_before_it_takes_the_name(
     assert steps == ["fsync", "fsync", "rename", "fsync"]  # file, directory, name, directory
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_whatever_is_cut_off_only_whole_entries_are_left(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
