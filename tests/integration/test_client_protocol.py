@@ -297,20 +297,6 @@ def test_a_write_that_was_sent_before_all_went_may_have_been_applied(single: Fak
             client.set("k", 1)
 
 
-def test_who_idled_while_all_were_away_is_served_by_its_first_call(single: FakeCluster) -> None:
-    old = single["n1"]
-    with Client(single.address, timeout=5) as client:
-        client.get("k")
-        old.stop()
-        with pytest.raises(errors.Unavailable, match="no member reachable"):
-            client.get("k")
-        new = FakeNode(single.context, port=old.port)
-        new.id, single.nodes["n1"] = "n1", new
-        new.use_map_before_start(single.map)
-        new.start()
-        assert client.get("k") is None
-
-
 def test_dead_seeds_do_not_matter_while_one_lives(fake: FakeCluster) -> None:
     seeds = f"127.0.0.1:9,{fake['n2'].address},127.0.0.1:10"
     with Client(seeds) as client:

@@ -5,16 +5,12 @@
 
 ZeroMQ queues what it cannot send and delivers it late; so nothing is sent unless connected
 (IMMEDIATE), little is queued, and a silent peer counts as lost after HEARTBEAT_TIMEOUT_MS.
-
-Whoever reads the monitor connects anew, ZeroMQ does not: of a session that idles while a member is
-away nothing would read what each attempt leaves in the monitor.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import time
 from dataclasses import dataclass, field
 
 import zmq
@@ -30,9 +26,8 @@ HEARTBEAT_TIMEOUT_MS = 300
 SILENT_MS = 5000  # of ours, after which a node may close the connection
 HANDSHAKE_MS = 300
 CONNECT_TIMEOUT_MS = 1000
-RECONNECT_S, MAX_RECONNECT_S = 0.02, 0.5  # from attempt to attempt; doubles each time
-GIVE_UP_S = 1.5  # of an attempt of which nothing was heard: above what ZeroMQ gives one
-FOREVER = float("inf")
+RECONNECT_MS = 20
+MAX_RECONNECT_MS = 500  # also what an idle client costs while a member is away
 QUICK_WAIT_MS = 5  # how long the straight path waits on one socket before it looks at all
 
 Socket = zmq.Socket[bytes]
@@ -83,15 +78,14 @@ class CurveKeys:
 
 
 class Link:
-    """``epoch`` counts the connections; ``failed_at`` is when the last attempt that failed began, 0
-    since the last success; ``try_at`` is when to read the monitor for the next attempt; ``refusal``
-    is what the member said against us; ``protocol`` is the version that is spoken, the oldest until
-    it has answered the greeting."""
+    """``epoch`` counts the connections; ``failed_at`` is when the last attempt to connect failed, 0
+    since the last success; ``refusal`` is what the member said against us; ``protocol`` is the
+    version that is spoken, the oldest until it has answered the greeting."""
 
     __slots__ = (
-        "_is_doubted", "_keys", "_pause_s", "_shown", "_tried", "_tried_at", "address", "cluster",
-        "epoch", "failed_at", "greeted_at", "is_closed", "is_up", "monitor", "node", "offset_ms",
-        "protocol", "refusal", "silent_since", "socket", "try_at",
+        "_is_doubted", "_keys", "_shown", "_tried", "address", "cluster", "epoch", "failed_at",
+        "greeted_at", "is_closed", "is_up", "monitor", "node", "offset_ms", "protocol", "refusal",
+        "silent_since", "socket",
     )  # fmt: skip
 
     def __init__(self, context: Context, address: str, keys: CurveKeys | None) -> None:
@@ -107,9 +101,6 @@ class Link:
         self.is_up = False
         self.is_closed = False
         self.failed_at = 0.0
-        self.try_at = 0.0
-        self._tried_at = 0.0  # when the last attempt began
-        self._pause_s = RECONNECT_S
         self.refusal: TierclusterError | None = None
         self.greeted_at = 0.0  # 0: not yet since it is up
         self.offset_ms: float | None = None  # the member's clock minus ours, None: not known
@@ -134,12 +125,7 @@ class Link:
         self.monitor.setsockopt(zmq.RCVHWM, 0)
         self.monitor.setsockopt(zmq.LINGER, 0)
         self.monitor.connect(name)
-        self._begin()
-
-    def _begin(self) -> None:
-        self.socket.connect(f"tcp://{self.address}")
-        self._tried_at = time.monotonic()
-        self.try_at = self._tried_at + GIVE_UP_S
+        self.socket.connect(f"tcp://{address}")
 
     @property
     def is_ready(self) -> bool:
@@ -173,7 +159,7 @@ class Link:
         with contextlib.suppress(zmq.ZMQError):  # there is no connection to give up
             self.socket.disconnect(f"tcp://{self.address}")
         self._show_keys()
-        self._begin()
+        self.socket.connect(f"tcp://{self.address}")
 
     def _show_keys(self) -> None:
         keys = self._keys
@@ -187,19 +173,14 @@ class Link:
     # --- what happens to the connection ---------------------------------------------------------
 
     def read_monitor(self, now: float) -> bool:
-        """Take what happened to the connection, if anything; connect anew if it is time."""
+        """Take what happened to the connection; whether anything did."""
         events = self._events()
         self._is_doubted = not _DOUBTFUL.isdisjoint(events)
         for event in events:
-            self._note(event)
-        if events and not self.is_up:
-            self.try_at = min(self.try_at, self._tried_at + self._pause_s)
-            # Once for all that has happened: older failures were those of the same key.
-            if not _OTHER_KEY.isdisjoint(events) and self._try_other_key():
-                self.failed_at = 0.0
-        if now >= self.try_at:
-            self._pause_s = min(2 * self._pause_s, MAX_RECONNECT_S)
-            self._reconnect()
+            self._note(event, now)
+        # Once for all that has happened: older failures were those of the same key.
+        if not self.is_up and not _OTHER_KEY.isdisjoint(events) and self._try_other_key():
+            self.failed_at = 0.0
         return bool(events)
 
     def _events(self) -> list[int]:
@@ -211,19 +192,18 @@ class Link:
                 return events
             events.append(int(parse_monitor_message(frames)["event"]))
 
-    def _note(self, event: int) -> None:
+    def _note(self, event: int, now: float) -> None:
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self.is_up, self.failed_at, self.greeted_at = True, 0.0, 0.0
             self.refusal, self._tried = None, 0
-            self.try_at, self._pause_s = FOREVER, RECONNECT_S
             self.epoch += 1
         elif event == zmq.EVENT_DISCONNECTED:
             self._lost()
         elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             self.refusal = Unauthorized(f"{self.address} does not accept this client's key")
-            self.failed_at = self._tried_at
+            self.failed_at = now
         elif event in _FAILED:
-            self.failed_at = self._tried_at
+            self.failed_at = now
             self._lost()
 
     def _lost(self) -> None:
@@ -309,7 +289,8 @@ def _tune(socket: Socket) -> None:
         (zmq.HEARTBEAT_TTL, SILENT_MS),
         (zmq.HANDSHAKE_IVL, HANDSHAKE_MS),
         (zmq.CONNECT_TIMEOUT, CONNECT_TIMEOUT_MS),
-        (zmq.RECONNECT_IVL, -1),  # never: `Link` does
+        (zmq.RECONNECT_IVL, RECONNECT_MS),
+        (zmq.RECONNECT_IVL_MAX, MAX_RECONNECT_MS),
         (zmq.TCP_KEEPALIVE, 1),
     ):
         socket.setsockopt(option, value)

@@ -13,7 +13,7 @@ from .codec import encode_request
 from .errors import ProtocolError, TierclusterError, Unavailable
 from .feed import Feed
 from .keys_files import renewed
-from .link import FOREVER, Context, CurveKeys, Link
+from .link import Context, CurveKeys, Link
 from .routing import Router
 from .wire import (
     OLDEST_VERSION,
@@ -213,10 +213,6 @@ class Members:
             link.node = node
 
     # --- links ----------------------------------------------------------------------------------
-
-    def try_at(self) -> float:
-        """When to look after the links for the next attempt to connect one, if nothing happens."""
-        return min((link.try_at for link in self.links.values()), default=FOREVER)
 
     def _open(self, address: str) -> Link:
         try:

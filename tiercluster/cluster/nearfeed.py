@@ -175,7 +175,7 @@ class NearFeed:
             self._read(members, link, now)
         members.follow(now, lambda: False)
         self._follow_map(members)
-        return min(self._ask_all(members, now), members.try_at() - now)
+        return self._ask_all(members, now)
 
     def _leave(self, node: str) -> None:
         self._seats.pop(node, None)

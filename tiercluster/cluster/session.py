@@ -233,7 +233,7 @@ class Session:
 
     def wake_at(self) -> float:
         """When to pump again if nothing arrives."""
-        return min(self._step_at, self._members.renew_at, self._members.try_at())
+        return min(self._step_at, self._members.renew_at)
 
     def _read(self, link: Link, now: float) -> None:
         while True:

@@ -21,7 +21,6 @@ class OneLink:
     node, address, epoch, silent_since, cluster = "n1", "a:1", 1, 0.0, "c"
     protocol = 1
     is_ready, is_up, offset_ms, greeted_at, refusal = True, True, 0.0, 0.0, None
-    try_at = float("inf")
 
     def __init__(self) -> None:
         self.sent: list[Request] = []
