@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import weakref
 from dataclasses import dataclass, field
 
 import zmq
@@ -51,6 +52,17 @@ _WATCHED = (
 )
 
 
+def end_with(owner: object, context: Context) -> None:
+    """Have the context end, with its sockets, once nobody knows ``owner``, closed or not. In the
+    child of a fork it is left alone."""
+    weakref.finalize(owner, _end, os.getpid(), context).atexit = False
+
+
+def _end(pid: int, context: Context) -> None:
+    if os.getpid() == pid and not context.closed:
+        context.destroy(0)
+
+
 def new_context(*, has_many: bool = False) -> Context:
     """``has_many``: for more sockets than the 1,023 that ZeroMQ makes room for by itself, which
     takes 0.8 MB. Unavailable where descriptors have run out."""
@@ -58,6 +70,9 @@ def new_context(*, has_many: bool = False) -> Context:
         context: Context = zmq.Context()
     except zmq.ZMQError as error:
         raise Unavailable(f"no connection can be made: {error}") from error
+    # pyzmq knows them by weak references, which are gone before what is garbage together is
+    # finalized: then it finds none to close, and waits for them for ever.
+    context._sockets = set()  # type: ignore[assignment]
     if has_many:
         context.set(zmq.MAX_SOCKETS, context.get(zmq.SOCKET_LIMIT))
     return context

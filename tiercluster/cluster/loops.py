@@ -8,13 +8,16 @@ asked once more whether something came meanwhile.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
+from collections.abc import Callable
 
 import zmq
 
 from .errors import Unavailable
-from .link import CurveKeys, Link, Socket, new_context
+from .forks import fork_lock
+from .link import CurveKeys, Link, Socket, end_with, new_context
 from .plan import Operation
 from .session import Counts, Session
 
@@ -26,6 +29,7 @@ class LoopSession:
         self.loop = asyncio.get_running_loop()
         self.pid = os.getpid()
         self._context = new_context()
+        end_with(self, self._context)
         self.session = Session(
             self._context, seeds, keys, opened=self._opened, closing=self._closing
         )
@@ -122,41 +126,65 @@ def _has_something(link: Link) -> bool:
 
 
 class Loops:
-    """The session of the running loop; a client that is used in a new loop, or in the child of a
-    fork, leaves the old one behind."""
+    """One session for each loop that runs; a loop that ran out, or that of the process that we were
+    forked from, is left behind. Safe to share between threads that run loops of their own."""
 
     def __init__(self, seeds: tuple[str, ...], keys: CurveKeys | None) -> None:
         self.seeds = seeds
         self.keys = keys
         self.is_closed = False
         self.retired = Counts()
-        self._current: LoopSession | None = None
+        self._current: LoopSession | None = None  # the one used last
+        self._sessions: dict[asyncio.AbstractEventLoop, LoopSession] = {}
         self._inherited: list[LoopSession] = []
 
     def current(self) -> LoopSession:
         """Unavailable once closed."""
         if self.is_closed:
             raise Unavailable("the client is closed")
-        current = self._current
-        if current is not None:
-            if current.loop is asyncio.get_running_loop() and current.pid == os.getpid():
-                return current
-            self._leave(current)
-        self._current = LoopSession(self.seeds, self.keys)
-        return self._current
+        current, loop = self._current, asyncio.get_running_loop()
+        if current is None or current.loop is not loop or current.pid != os.getpid():
+            current = self._current = self._of(loop)
+        return current
+
+    def _of(self, loop: asyncio.AbstractEventLoop) -> LoopSession:
+        for other in self._taken(lambda of: of.pid != os.getpid() or not of.loop.is_running()):
+            self._leave(other)
+        if loop not in self._sessions:
+            self._sessions[loop] = LoopSession(self.seeds, self.keys)
+        return self._sessions[loop]
+
+    def _taken(self, is_over: Callable[[LoopSession], bool]) -> list[LoopSession]:
+        """These are no longer among ours; each is taken by one thread."""
+        with fork_lock():
+            taken = [of_loop for of_loop in list(self._sessions.values()) if is_over(of_loop)]
+            for of_loop in taken:
+                del self._sessions[of_loop.loop]
+        return taken
 
     def sessions(self) -> list[Session]:
-        return [] if self._current is None else [self._current.session]
+        return [of_loop.session for of_loop in list(self._sessions.values())]
 
     def close(self) -> None:
         self.is_closed = True
-        if self._current is not None:
-            self._leave(self._current)
-            self._current = None
+        for of_loop in self._taken(lambda of_loop: True):
+            self._leave(of_loop)
+        self._current = None
 
-    def _leave(self, session: LoopSession) -> None:
-        if session.pid != os.getpid():
-            self._inherited.append(session)  # not ours to touch, nor to collect
+    def _leave(self, of_loop: LoopSession) -> None:
+        if of_loop.pid != os.getpid():
+            self._inherited.append(of_loop)  # not ours to touch, nor to collect
             return
-        self.retired = self.retired + session.session.counts
-        session.close()
+        self.retired = self.retired + of_loop.session.counts
+        if of_loop.loop.is_running() and of_loop.loop is not _running_loop():
+            with contextlib.suppress(RuntimeError):  # it has ended: see `end_with`
+                of_loop.loop.call_soon_threadsafe(of_loop.close)
+        else:
+            of_loop.close()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None

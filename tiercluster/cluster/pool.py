@@ -13,7 +13,7 @@ from collections import deque
 
 from .errors import Unavailable
 from .forks import fork_lock
-from .link import Context, CurveKeys, new_context
+from .link import Context, CurveKeys, end_with, new_context
 from .routing import Router
 from .session import Counts, Session
 
@@ -88,6 +88,7 @@ class Pool:
                 raise Unavailable("the client is closed")
             if self._context is None:
                 self._context = new_context(has_many=True)
+                end_with(self, self._context)
             session = Session(self._context, self.seeds, self.keys, self._router)
             self._live.add(session)
             return session
