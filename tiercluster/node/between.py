@@ -21,8 +21,8 @@ def may_have_changed(old: TierMap, new: TierMap) -> bool:
 def unsteady(old: TierMap, new: TierMap) -> frozenset[str]:
     """The members that may have owned nothing in a map between these two, if there was one: others
     may have owned their keys then, and have told them since what this node has not heard."""
-    if new.version <= old.version + 1:
-        return frozenset()
+    if new.version <= old.version + 1 or new.ring_version == old.ring_version:
+        return frozenset()  # each change of who may own keys has a ring version of its own
     earlier = {m.id: m for m in old.members}
     return frozenset(
         m.id
