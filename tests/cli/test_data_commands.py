@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+from tiercluster.cluster.wire import MAX_VALUE_BYTES
 
 from .conftest import Run
 from .fakes import FakeClient
@@ -24,6 +28,17 @@ def test_dashes_carry_bytes_exactly(run: Run, client: FakeClient) -> None:
     assert run("set", "blob", "-", stdin=content).code == 0
     assert client.store["blob"] == content
     assert run("get", "blob", "-").raw == content
+
+
+def test_what_is_larger_than_a_value_is_not_read_to_its_end(run: Run) -> None:
+    ran = run("set", "blob", "-", stdin=bytes(MAX_VALUE_BYTES + 1))
+    assert ran.code == 2
+    assert f"more than the {MAX_VALUE_BYTES} bytes of a value" in ran.err
+
+
+def test_an_argument_that_is_no_text_is_stored_as_bytes(run: Run, client: FakeClient) -> None:
+    assert run("set", "b", os.fsdecode(b"\xff")).code == 0
+    assert client.store == {"b": b"\xff"}
 
 
 def test_text_from_stdin_is_stored_as_text(run: Run, client: FakeClient) -> None:

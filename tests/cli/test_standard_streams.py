@@ -80,3 +80,12 @@ def test_a_port_that_is_lost_at_the_last_moment_is_said_in_one_line(tmp_path: Pa
     said = [line for line in ended.stderr.splitlines() if not line.startswith("{")]
     assert len(said) == 1, said
     assert said[0].startswith(f"error: cannot listen on localhost:{port}: Address already in use")
+
+
+def test_a_full_disk_below_the_output_is_said_once() -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "tiercluster", "--version"],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=environment(),
+        )  # fmt: skip
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr

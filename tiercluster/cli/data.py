@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import math
+import os
 import sys
 from typing import Any
 
 import click
+
+from tiercluster.cluster.wire import MAX_VALUE_BYTES
 
 from .clients import open_client
 from .exits import Code, Stop
@@ -96,24 +99,32 @@ def set_(
 ) -> None:
     """Store VALUE under KEY; `-` reads the value from stdin.
 
-    A value is always stored as text, also one that looks like a number. From stdin every byte
-    counts, a final line end too; what is no UTF-8 text is stored as bytes.
+    A value is always stored as text, also one that looks like a number; what is no UTF-8 text is
+    stored as bytes. From stdin every byte counts, a final line end too. Before a value that begins
+    with `-` stands `--`.
 
     \b
     Example:
       tiercluster set greeting hello --ttl 60
       tiercluster set picture - < picture.png
+      tiercluster set balance -- -5
     """
     if ttl is not None and math.isnan(ttl):
         raise click.BadParameter("it is no number of seconds.", param_hint="--ttl")
-    stored: str | bytes = _from_stdin() if value == "-" else value
+    stored = _from_stdin() if value == "-" else _text_or_bytes(os.fsencode(value))
     with open_client(session_of(ctx), namespace, timeout) as client:
         if not client.set(key, stored, ttl=ttl):
             raise Stop(Code.FAILED, f"{key} was not stored: no tier of its owner takes it now")
 
 
 def _from_stdin() -> str | bytes:
-    content: bytes = sys.stdin.buffer.read()
+    content: bytes = sys.stdin.buffer.read(MAX_VALUE_BYTES + 1)
+    if len(content) > MAX_VALUE_BYTES:  # what follows is not waited for: it may have no end
+        raise Stop(Code.USAGE, f"stdin has more than the {MAX_VALUE_BYTES} bytes of a value")
+    return _text_or_bytes(content)
+
+
+def _text_or_bytes(content: bytes) -> str | bytes:
     try:
         return content.decode()
     except UnicodeDecodeError:

@@ -82,6 +82,8 @@ class Guarded(LazyGroup):
             return _say(_click_text(error), _click_code(error))
         except Exception as error:  # noqa: BLE001 - the last line before the user
             return _failed(error)
+        finally:
+            _forget_output()
         return result if isinstance(result, int) else 0
 
 
@@ -122,6 +124,15 @@ def _open_standard_streams() -> None:
                 os.dup2(opened, number)
                 os.close(opened)
             setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
+
+
+def _forget_output() -> None:
+    """What could not be written (a full disk) was said; Python would try once more at its exit,
+    complain in its own words, and end with a code of its own."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        drop_output()
 
 
 def _reader_left() -> int:
