@@ -527,3 +527,9 @@ def test_one_of_many_makes_the_value(make: Make) -> None:
         thread.join()
     assert results == [1] * 9
     assert made == [1]
+
+
+@pytest.mark.parametrize("lock", [1e-5, -1, float("nan"), float("inf"), "soon"])
+def test_a_lease_that_ends_before_it_is_answered_is_refused(client: Any, lock: Any) -> None:
+    with pytest.raises(ValueError, match=r"lock is True or 0\.05 to 86400 s"):
+        client.get_or_set("k", 1, 60, lock=lock)

@@ -47,6 +47,8 @@ from .wire import Incr, Kind, Mode, Place, Report, StatusQuery, WireError
 T = TypeVar("T")
 MAKER_MARK = b"m"  # before the names of leases of get_or_set
 LEASE_S = 10.0  # of one maker in get_or_set, unless told
+MIN_LEASE_S = 0.05  # one that ends before its answer has come is asked for again without end
+MAX_LEASE_S = 86_400.0
 PAUSE_S = 0.02  # between looks at what another client is making
 MAX_PAUSE_S = 0.2
 
@@ -171,11 +173,12 @@ class Api:
             if far:
                 yield operation
         finally:
-            came = self.values.decode_many(far, operation.datas, operation.flags)
-            for index, value in came:
-                found[index] = value
-            pairs = zip(keys, found, strict=True)
-            partial.update((key, value) for key, value in pairs if value is not ABSENT)
+            try:
+                for index, value in self.values.decode_many(far, operation.datas, operation.flags):
+                    found[index] = value
+            finally:
+                pairs = zip(keys, found, strict=True)
+                partial.update((key, value) for key, value in pairs if value is not ABSENT)
         return partial
 
     def exists(self, key: Key) -> Script[bool]:
@@ -354,13 +357,12 @@ class Api:
         self, key: Key, make: Any, ttl: TTL | Default, lock: bool | float | None
     ) -> Script[Any]:
         """A cluster that fails is no reason not to make the value, with ``on_error="miss"``."""
-        wire = self.space.wire(key)
+        wire, lease_s = self.space.wire(key), _lease_s(lock) if lock else 0.0
         found = yield from self.soft(self.found(wire), None)
         if found is not None:
             return found.value
         if not lock:
             return (yield from self._made(key, make, ttl))
-        lease_s = LEASE_S if lock is True else float(lock)
         return (yield from self._made_by_one(key, wire, make, ttl, lease_s))
 
     def found(self, wire: bytes) -> Script[Just | None]:
@@ -457,6 +459,14 @@ def report_of(result: object) -> dict[str, Any]:
     if not isinstance(report, dict):
         raise ProtocolError("a report that is no map")
     return report
+
+
+def _lease_s(lock: bool | float) -> float:
+    if lock is True:
+        return LEASE_S
+    if not isinstance(lock, int | float) or not MIN_LEASE_S <= lock <= MAX_LEASE_S:
+        raise ValueError(f"lock is True or {MIN_LEASE_S:g} to {MAX_LEASE_S:g} s, not {lock!r}")
+    return float(lock)
 
 
 def _integer(name: str, value: int) -> int:

@@ -12,7 +12,7 @@ from xxhash import xxh3_128_hexdigest
 from .api import Api, Make, Script
 from .errors import SerializationError
 from .keys import Key
-from .values import TTL, Default
+from .values import TTL, Default, check_depth
 
 KeyMaker = str | Callable[..., Key] | None
 
@@ -49,6 +49,7 @@ class CachedCalls:
         if self._key is not None:
             return self._key.format(*bound.args, **bound.arguments)
         try:
+            check_depth([bound.args, bound.kwargs])
             packed = cbor2.dumps([bound.args, sorted(bound.kwargs.items())], canonical=True)
         except (cbor2.CBORError, ValueError, TypeError, OverflowError) as error:
             raise SerializationError(

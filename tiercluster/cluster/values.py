@@ -11,7 +11,7 @@ import json
 import math
 import pickle
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from datetime import timedelta
 from enum import Enum, IntEnum
 from typing import Any, Final, Protocol, TypeVar
@@ -23,6 +23,7 @@ from .wire import MAX_VALUE_BYTES
 
 K = TypeVar("K")
 TTL = float | int | timedelta | None  # seconds; None never expires; <= 0 is gone at once
+MAX_TTL_S: Final = 10**15  # 30 million years
 MAX_INT: Final = 2**63 - 1
 MIN_INT: Final = -(2**63)
 _ALL_BYTES = frozenset((bytes,))
@@ -116,8 +117,45 @@ _DECODERS: dict[int, Callable[[Any, bool], Any]] = {
 }  # fmt: skip
 
 
+# cbor2 reads containers 400 deep, where a set counts twice, and runs out of stack (SIGSEGV) when it
+# writes some thousands.
+MAX_DEPTH: Final = 200
+_LEAVES = frozenset((str, bytes, int, float, bool, type(None)))
+
+
+def check_depth(value: Any) -> None:
+    """ValueError for what is nested so deep that it could not be read again."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        found: dict[int, Any] = {}  # by id: what is referred to twice is looked at once
+        for part in (part for item in level for part in _parts(item)):
+            if not _LEAVES.issuperset(map(type, part)):
+                found.update((id(item), item) for item in part if type(item) not in _LEAVES)
+        if not found:
+            return
+        level = list(found.values())
+    raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
+
+
+def _parts(item: Any) -> tuple[Iterable[Any], ...]:
+    kind = type(item)
+    if kind is dict:
+        return (item, item.values())
+    if kind is list or kind is tuple:
+        return (item,)
+    if isinstance(item, cbor2.CBORTag):
+        return ((item.value,),)
+    if isinstance(item, Mapping):
+        return (item, item.values())
+    if isinstance(item, Sequence | Set) and not isinstance(item, str | bytes | bytearray):
+        return (item,)
+    return ()
+
+
 class _Cbor:
     def dumps(self, value: Any) -> bytes:
+        if type(value) not in _LEAVES:
+            check_depth(value)
         if type(value) is int and value.bit_length() > 8 * MAX_BIG_INT_BYTES:
             raise ValueError(f"an integer of more than {MAX_BIG_INT_BYTES} bytes")
         return cbor2.dumps(value)
@@ -229,11 +267,27 @@ class Values:
     def decode_many(
         self, keys: Iterable[K], datas: Sequence[bytes | None], flags: bytes | bytearray
     ) -> Iterable[tuple[K, Any]]:
-        """`decode` of each that is not None, with its key."""
+        """`decode` of each that is not None, with its key; SerializationError at the end if one
+        cannot be read."""
         if flags.count(RAW) == len(flags) and None not in datas:
             return zip(keys, datas, strict=True)
-        found, decode = zip(keys, datas, flags, strict=True), self.decode
-        return ((key, decode(data, flag)) for key, data, flag in found if data is not None)
+        return self._decode_each(keys, datas, flags)
+
+    def _decode_each(
+        self, keys: Iterable[K], datas: Sequence[bytes | None], flags: bytes | bytearray
+    ) -> Iterator[tuple[K, Any]]:
+        decode, failed = self.decode, None
+        for key, data, flag in zip(keys, datas, flags, strict=True):
+            if data is None:
+                continue
+            try:
+                value = decode(data, flag)
+            except SerializationError as error:
+                failed = failed or error
+            else:
+                yield key, value
+        if failed is not None:
+            raise failed
 
 
 def seconds(ttl: TTL) -> float | None:
@@ -244,6 +298,6 @@ def seconds(ttl: TTL) -> float | None:
         return ttl.total_seconds()
     if not isinstance(ttl, int | float) or isinstance(ttl, bool):
         raise TypeError(f"a TTL is a number of seconds, a timedelta or None, not {ttl!r}")
-    if math.isnan(ttl):
+    if ttl != ttl:
         raise ValueError("a TTL cannot be NaN")
-    return None if ttl == math.inf else float(max(min(ttl, 1e15), -1.0))
+    return None if ttl == math.inf else float(max(min(ttl, MAX_TTL_S), -1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from decimal import Decimal
@@ -16,7 +17,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tiercluster.cluster.errors import SerializationError, ValueTooLarge
-from tiercluster.cluster.values import INT, MAX_INT, MIN_INT, RAW, Encoding, Values, seconds
+from tiercluster.cluster.values import (
+    INT,
+    MAX_DEPTH,
+    MAX_INT,
+    MIN_INT,
+    RAW,
+    Encoding,
+    Values,
+    seconds,
+)
 from tiercluster.cluster.wire import MAX_VALUE_BYTES
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
@@ -197,3 +207,42 @@ def test_values_that_python_has_come_back_as_they_were(value: Any) -> None:
 def test_an_integer_that_could_not_be_read_is_not_written() -> None:
     with pytest.raises(SerializationError, match="1024 bytes"):
         Values("cbor").encode(2**8192)
+
+
+_WAYS: list[Callable[[Any], Any]] = [
+    lambda inner: [inner],
+    lambda inner: {"k": inner},
+    lambda inner: frozenset([inner]),
+]
+
+
+@pytest.mark.parametrize("way", _WAYS)
+def test_what_is_nested_too_deep_to_be_read_is_not_written(way: Callable[[Any], Any]) -> None:
+    values, value = Values("cbor"), way(1)
+    for _ in range(MAX_DEPTH - 1):
+        value = way(value)
+    assert values.decode(*values.encode(value)) == value
+    with pytest.raises(SerializationError, match="deep"):
+        values.encode(way(value))
+
+
+def test_a_value_nested_without_end_does_not_end_the_process() -> None:
+    value: Any = 1
+    for _ in range(20_000):
+        value = [value]
+    with pytest.raises(SerializationError, match="deep"):
+        Values("cbor").encode(value)
+
+
+def test_one_value_that_cannot_be_read_hides_no_other() -> None:
+    values, found = Values("cbor"), {}
+    good, bad = values.encode([1]), Values("pickle").encode({1, 2})
+    datas, flags = zip(good, bad, good, strict=True)
+
+    def decode() -> None:
+        for key, value in values.decode_many("abc", datas, bytes(flags)):
+            found[key] = value
+
+    with pytest.raises(SerializationError):
+        decode()
+    assert found == {"a": [1], "c": [1]}
