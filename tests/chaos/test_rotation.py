@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.cluster import PROGRAM, ClusterUnderTest, NodePorts, wait_until
+from tests.harness.cluster import PROGRAM, ClusterUnderTest, NodePorts, wait_until, with_keys
 from tests.harness.figures import report
 from tests.harness.ports import free_ports
 from tests.harness.process import NodeProcess, environment
@@ -27,10 +27,7 @@ RENEWED = "keys_renewed"
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[ClusterUnderTest]:
-    keys = tmp_path / "keys"
-    cluster = ClusterUnderTest(tmp_path, env={"TIERCLUSTER_KEYS": str(keys)})
-    assert cluster.cli("keygen", "--out", str(keys), "--client", "web").code == 0
-    with cluster:
+    with with_keys(tmp_path) as cluster:
         yield cluster
 
 

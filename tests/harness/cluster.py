@@ -14,7 +14,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -246,6 +247,16 @@ class ClusterUnderTest:
             return bool(shown.out) and _states(shown.json).get(ref) == state
 
         return wait_until(is_there, timeout_s, f"{ref} {state}")
+
+
+@contextmanager
+def with_keys(directory: Path, nodes: int = 3) -> Iterator[ClusterUnderTest]:
+    """A cluster whose keys are in ``directory``/keys, with those of an application `web`."""
+    keys = directory / "keys"
+    cluster = ClusterUnderTest(directory, nodes=nodes, env={"TIERCLUSTER_KEYS": str(keys)})
+    assert cluster.cli("keygen", "--out", str(keys), "--client", "web").code == 0
+    with cluster:
+        yield cluster
 
 
 def _states(status: Any) -> dict[str, str]:

@@ -12,7 +12,7 @@ import pytest
 import structlog
 from zmq.utils import z85
 
-from tests.harness.cluster import ClusterUnderTest, wait_until
+from tests.harness.cluster import ClusterUnderTest, wait_until, with_keys
 from tiercluster import Client
 from tiercluster.cluster.admin import Admin
 from tiercluster.cluster.keys_files import load_client_keys, read_pair
@@ -55,10 +55,7 @@ def secrets_of(keys: Path) -> list[bytes]:
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[ClusterUnderTest]:
-    keys = tmp_path / "keys"
-    cluster = ClusterUnderTest(tmp_path, nodes=1, env={"TIERCLUSTER_KEYS": str(keys)})
-    assert cluster.cli("keygen", "--out", str(keys), "--client", "web").code == 0
-    with cluster:
+    with with_keys(tmp_path, nodes=1) as cluster:
         yield cluster
 
 

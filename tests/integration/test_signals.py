@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.cluster import ClusterUnderTest, wait_until
+from tests.harness.cluster import ClusterUnderTest, wait_until, with_keys
 
 TGKILL = {"x86_64": 234, "aarch64": 131}.get(platform.machine())
 pytestmark = pytest.mark.skipif(TGKILL is None, reason="tgkill's number here is not known")
@@ -21,10 +21,7 @@ SOON_S = 10.0  # the main thread looks by itself after a minute
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[ClusterUnderTest]:
-    keys = tmp_path / "keys"
-    cluster = ClusterUnderTest(tmp_path, nodes=1, env={"TIERCLUSTER_KEYS": str(keys)})
-    assert cluster.cli("keygen", "--out", str(keys)).code == 0
-    with cluster:
+    with with_keys(tmp_path, nodes=1) as cluster:
         yield cluster
 
 

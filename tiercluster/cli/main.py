@@ -74,7 +74,7 @@ class Guarded(LazyGroup):
         except click.Abort:
             return INTERRUPTED
         except (_ReaderLeft, BrokenPipeError):
-            return _reader_left()
+            return Code.DONE  # `tiercluster events | head` is no failure
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message(), err=True)
             return Code.USAGE
@@ -127,18 +127,12 @@ def _open_standard_streams() -> None:
 
 
 def _forget_output() -> None:
-    """What could not be written (a full disk) was said; Python would try once more at its exit,
-    complain in its own words, and end with a code of its own."""
+    """What could not be written (a full disk, a reader that left) is dealt with; Python would try
+    once more at its exit, complain in its own words, and end with a code of its own."""
     try:
         sys.stdout.flush()
     except (OSError, ValueError):
         drop_output()
-
-
-def _reader_left() -> int:
-    """`tiercluster events | head` is no failure."""
-    drop_output()
-    return Code.DONE
 
 
 @click.group(

@@ -338,9 +338,9 @@ class Session:
         refusal = self._members.nobody(attempt.began)
         if refusal is None and now >= attempt.deadline:
             refusal = self._refusal(attempt)
-        if refusal is not None and attempt.operation.is_write and attempt.rids:
-            refusal = Unavailable(f"it is not known whether this was applied: {refusal}")
         if refusal is not None:
+            if attempt.operation.is_write and attempt.rids:
+                refusal = Unavailable(f"it is not known whether this was applied: {refusal}")
             attempt.fail(refusal)
             return
         for asking in attempt.step(now, self.feed.router, self._members.reach):
